@@ -1,0 +1,205 @@
+"""Profiles: one small YAML file sets how large everything is, and nothing else.
+
+Four come with the package (`smoke`, `demo`, `gpu`, `full`); a path to a fifth works in their place. A profile
+is checked when it is loaded: an unknown key, a wrong type or a value out of range is a `ProfileError` that
+names the key, the value and what is allowed.
+
+``runs`` holds differences for single runs of the catalogue, for example::
+
+    runs:
+      transfer_esc50: {fine_tune: {iterations: 300}}
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pannslib.errors import ProfileError
+
+FOLDER = Path(__file__).resolve().parent
+BUILT_IN = ("smoke", "demo", "gpu", "full")
+
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Base of all sections: strict types, no key that isn't known, and never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AudioSetMiniature(Settings):
+    """Sizes of Mini-AudioSet, which stands in for AudioSet where that isn't there."""
+
+    seconds: Seconds
+    unbalanced: Count  # clips of the unbalanced training part, in a long tail over the classes
+    balanced_per_class: Count
+    eval_per_class: Count
+
+
+class Esc50Miniature(Settings):
+    """Sizes of the ESC-50 miniature: five folds of 5 s clips."""
+
+    classes: Annotated[int, Field(ge=2, le=50)]
+    clips_per_class_and_fold: Count
+
+
+class RavdessMiniature(Settings):
+    """Sizes of the RAVDESS miniature: synthetic voices."""
+
+    actors: Annotated[int, Field(ge=2, le=24)]
+    files_per_actor: Literal[15, 30, 60]
+
+
+class Miniatures(Settings):
+    """Sizes of all miniatures."""
+
+    audioset: AudioSetMiniature
+    esc50: Esc50Miniature
+    ravdess: RavdessMiniature
+
+
+class Optimisation(Settings):
+    """How one network is trained."""
+
+    iterations: Count  # optimiser steps
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]  # clips a step, after mixup
+    learning_rate: Rate  # the peak, where the schedule isn't constant
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    mixup: bool = False  # mix pairs of log-mels and targets, section IV-B of the paper
+
+
+class Training(Settings):
+    """AudioSet tagging (section IV of the paper)."""
+
+    seconds: Seconds  # length that clips are padded or cropped to
+    optimisation: Optimisation
+    evaluate_every: Count  # optimiser steps
+    balanced: bool  # sample the classes evenly (section IV-A)
+
+
+class TransferTask(Settings):
+    """What differs between the transfer tasks."""
+
+    seconds: Seconds  # length that clips are padded or cropped to
+    folds: Annotated[int, Field(ge=1, le=10)] | None = None  # test folds to run; all where it isn't given
+
+
+class Transfer(Settings):
+    """The strategies of section V of the paper; every number is fixed beforehand, none is chosen on a test fold."""
+
+    scratch: Optimisation
+    fine_tune: Optimisation
+    freeze_l1: Optimisation
+    freeze_l3: Optimisation
+    esc50: TransferTask
+    ravdess: TransferTask
+
+
+class Profile(Settings):
+    """All sizes of one profile."""
+
+    name: str  # from the name of the file: the folder below runs/ and figures/
+    description: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    threads: Annotated[int, Field(ge=1, le=256)]  # of every run; other numbers give other last digits
+    accelerator: Literal["cpu", "cuda", "auto"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    architecture: Annotated[str, Field(min_length=1)]  # of the pretrained and the transferred network
+    width: Annotated[float, Field(gt=0, le=4)]  # multiplies every channel count of the network
+    cache_gib: Annotated[float, Field(ge=0, le=1024)]  # log-mels up to this size are computed once and kept
+    miniatures: Miniatures
+    training: Training
+    transfer: Transfer
+    runs: dict[str, dict[str, Any]] = {}  # differences for single runs of the catalogue
+
+
+def merge(base: dict, change: dict) -> dict:
+    """``base`` with ``change`` laid over it, section by section; neither is altered."""
+    merged = dict(base)
+    for key, value in change.items():
+        inner = merged.get(key)
+        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def explain(error: ValidationError, where: str) -> ProfileError:
+    """The `ProfileError` that says in plain words what pydantic found."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"  {key}: there is no such setting; {_allowed_keys(fault['loc'])}")
+        elif fault["type"] == "missing":
+            lines.append(f"  {key}: is missing")
+        else:
+            reason = fault["msg"][0].lower() + fault["msg"][1:]
+            lines.append(f"  {key}: {fault['input']!r} is not allowed; {reason}")
+    return ProfileError(f"{where} is not a valid profile:\n" + "\n".join(lines) + "\nMend it and start again.")
+
+
+def _allowed_keys(location: tuple) -> str:
+    """The keys that the section at ``location`` (the unknown key last) takes."""
+    section: Any = Profile
+    for part in location[:-1]:
+        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
+        section = field.annotation if field else None
+    fields = getattr(section, "model_fields", None)
+    return "allowed are " + ", ".join(fields) if fields else "remove it"
+
+
+def load(name_or_path: str | Path) -> Profile:
+    """Load and check a profile.
+
+    Args:
+        name_or_path: "smoke", "demo", "gpu", "full", or the path of a YAML file.
+
+    Raises:
+        ProfileError: there is no such profile, or what it says is not allowed.
+    """
+    text = str(name_or_path)
+    path = FOLDER / f"{text}.yaml" if text in BUILT_IN else Path(text)
+    if not path.is_file():
+        raise ProfileError(
+            f"There is no profile {text!r}. Give one of {', '.join(BUILT_IN)}, or the path of a YAML file "
+            f"(copy {FOLDER.name}/demo.yaml of the package and change its numbers)."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise ProfileError(f"{path} is not YAML: {fault}. Mend the line that it names.") from fault
+    if not isinstance(content, dict):
+        raise ProfileError(f"{path} holds no settings; it must be a mapping like {FOLDER.name}/demo.yaml.")
+    if "name" in content:
+        raise ProfileError(f"{path}: name is not a setting; a profile is called as its file is. Remove it.")
+    try:
+        return Profile.model_validate({**_read_floats(content), "name": _name(path)})
+    except ValidationError as error:
+        raise explain(error, str(path)) from None
+
+
+def _name(path: Path) -> str:
+    """What a profile is called: its file's name; a user's own `demo.yaml` never takes the place of ours."""
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "profile"
+    return f"{name}-own" if name in BUILT_IN and path.resolve().parent != FOLDER else name
+
+
+def _read_floats(content: dict) -> dict:
+    """Accept `1` and `1e-3` where a number may have a fraction: YAML reads the first as int, the second as str."""
+    floats = {"seconds", "learning_rate", "width", "cache_gib"}
+
+    def convert(key, value):
+        if isinstance(value, dict):
+            return {inner: convert(inner, part) for inner, part in value.items()}
+        if key in floats and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if key in floats and isinstance(value, str) and re.fullmatch(r"[0-9.]+e[+-]?[0-9]+", value):
+            return float(value)
+        return value
+
+    return convert("", content)
