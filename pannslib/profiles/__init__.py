@@ -128,13 +128,13 @@ def merge(base: dict, change: dict) -> dict:
     return merged
 
 
-def explain(error: ValidationError, where: str) -> ProfileError:
-    """The `ProfileError` that says in plain words what pydantic found."""
+def explain(error: ValidationError, where: str, model: type[Settings]) -> ProfileError:
+    """The `ProfileError` that says in plain words what pydantic found while it checked a ``model``."""
     lines = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
         if fault["type"] == "extra_forbidden":
-            lines.append(f"  {key}: there is no such setting; {_allowed_keys(fault['loc'])}")
+            lines.append(f"  {key}: there is no such setting; {_allowed_keys(model, fault['loc'])}")
         elif fault["type"] == "missing":
             lines.append(f"  {key}: is missing")
         else:
@@ -143,9 +143,9 @@ def explain(error: ValidationError, where: str) -> ProfileError:
     return ProfileError(f"{where} is not a valid profile:\n" + "\n".join(lines) + "\nMend it and start again.")
 
 
-def _allowed_keys(location: tuple) -> str:
-    """The keys that the section at ``location`` (the unknown key last) takes."""
-    section: Any = Profile
+def _allowed_keys(model: type[Settings], location: tuple) -> str:
+    """The keys that the section of ``model`` at ``location`` (the unknown key last) takes."""
+    section: Any = model
     for part in location[:-1]:
         field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
         section = field.annotation if field else None
@@ -180,7 +180,7 @@ def load(name_or_path: str | Path) -> Profile:
     try:
         return Profile.model_validate({**_read_floats(content), "name": _name(path)})
     except ValidationError as error:
-        raise explain(error, str(path)) from None
+        raise explain(error, str(path), Profile) from None
 
 
 def _name(path: Path) -> str:

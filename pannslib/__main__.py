@@ -1,0 +1,5 @@
+"""``python -m pannslib`` is the same as ``panns``."""
+
+from pannslib.cli import main
+
+main()

@@ -1,0 +1,301 @@
+"""The catalogue: which notebook execution makes which table and figure, with which settings, from which data.
+
+The Snakefile, the notebooks and the report all read it. A *job* is one execution of one notebook; several jobs
+may execute the same notebook with other parameters. A *plan* is the catalogue at the sizes of one profile, on
+the data of one data root.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import Field, ValidationError
+
+from pannslib import __version__, datasets, files, paths, profiles
+from pannslib.errors import DataError, ProfileError
+from pannslib.profiles import Optimisation, Profile, Settings
+
+
+@dataclass(frozen=True)
+class TransferTask:
+    """What the paper says of one transfer task (section VI-D)."""
+
+    title: str
+    table: int  # number of its table in the paper
+    metric: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of one notebook."""
+
+    name: str
+    title: str
+    notebook: str  # file in notebooks/, without .ipynb
+    kind: str  # "page" (nothing is trained), "training" or "transfer"
+    makes: tuple[str, ...]  # tables and figures that it must leave in figures/<profile>/
+    needs: tuple[str, ...] = ()  # jobs that must be finished before
+    tasks: tuple[str, ...] = ()  # data sets that it reads
+    parameters: dict = field(default_factory=dict)  # injected besides the profile and the data root
+
+
+TRANSFER_TASKS = {
+    "esc50": TransferTask("ESC-50", 13, "accuracy", "5-fold cross-validation over the official folds"),
+    "ravdess": TransferTask("RAVDESS", 18, "accuracy", "4-fold cross-validation, no actor in two folds"),
+}
+PRETRAINING = "pretraining"
+
+
+def _transfer_job(task: str) -> Job:
+    facts = TRANSFER_TASKS[task]
+    return Job(
+        name=f"transfer_{task}",
+        title=f"Transfer to {facts.title}",
+        notebook="05_transfer",
+        kind="transfer",
+        makes=(f"table_{facts.table}", f"{task}_folds", f"{task}_confusion"),
+        needs=(PRETRAINING,),
+        tasks=(task,),
+        parameters={"task": task},
+    )
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job(
+            "data",
+            "The data",
+            "02_data",
+            "page",
+            ("data_sets", "clip_levels"),
+            (),
+            ("audioset", "esc50", "ravdess"),
+        ),
+        Job("multi_adds", "Multi-adds and parameters", "04_multi_adds", "page", ("table_12", "figure_05")),
+        Job(
+            PRETRAINING,
+            "Pretraining on AudioSet tagging",
+            "03_pretraining",
+            "training",
+            ("pretraining_curve", "pretraining_classes"),
+            (),
+            ("audioset",),
+        ),
+        *(_transfer_job(task) for task in TRANSFER_TASKS),
+        Job(
+            "quickstart",
+            "Quickstart",
+            "01_quickstart",
+            "page",
+            ("quickstart_log_mel", "quickstart_tags"),
+            (PRETRAINING,),
+            ("audioset",),
+        ),
+    )
+}
+
+
+class PageSettings(Settings):
+    """What a notebook depends on that trains nothing."""
+
+    seed: int
+
+
+class MachineSettings(Settings):
+    """What every training depends on besides its own numbers."""
+
+    seed: int
+    threads: int
+    accelerator: str
+    precision: str
+    architecture: str
+    width: float
+    cache_gib: float = Field(exclude=True)  # where log-mels are kept changes no result
+    seconds: profiles.Seconds
+
+
+class TrainingSettings(MachineSettings):
+    """Settings of one training run on AudioSet."""
+
+    optimisation: Optimisation
+    evaluate_every: profiles.Count
+    balanced: bool
+
+
+class TransferSettings(MachineSettings):
+    """Settings of one transfer experiment: a section for each strategy."""
+
+    folds: int | None
+    scratch: Optimisation
+    fine_tune: Optimisation
+    freeze_l1: Optimisation
+    freeze_l3: Optimisation
+
+
+SETTINGS = {"page": PageSettings, "training": TrainingSettings, "transfer": TransferSettings}
+
+
+def _settings(job: Job, profile: Profile) -> Settings:
+    """The settings of ``job``: the profile's, with the differences that its `runs` section names laid over."""
+    common = profile.model_dump(
+        include={"seed", "threads", "accelerator", "precision", "architecture", "width", "cache_gib"}
+    )
+    if job.kind == "training":
+        content = common | profile.training.model_dump()
+    elif job.kind == "transfer":
+        sections = profile.transfer.model_dump(exclude=set(TRANSFER_TASKS))
+        content = common | sections | profile.transfer.model_dump()[job.tasks[0]]
+    else:
+        content = {"seed": profile.seed}
+    change = profile.runs.get(job.name, {})
+    if job.kind == "transfer":
+        own_network = {"architecture", "width"} & set(change)
+        if own_network:
+            raise ProfileError(
+                f"runs.{job.name}.{min(own_network)}: a transferred network is the pretrained one. Set it for "
+                f"runs.{PRETRAINING}, or for the whole profile."
+            )
+        pretraining = profile.runs.get(PRETRAINING, {})
+        content |= {key: pretraining[key] for key in ("architecture", "width") if key in pretraining}
+    try:
+        return SETTINGS[job.kind].model_validate(profiles.merge(content, change))
+    except ValidationError as error:
+        raise profiles.explain(error, f"profile {profile.name}, runs.{job.name}", SETTINGS[job.kind]) from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The catalogue at the sizes of one profile, on the data of one data root.
+
+    Attributes:
+        profile: the checked profile.
+        data_root: folder below which the real data sets are looked for, or None.
+        allow_missing: go on, marked partial, where a metadata file names clips that are not there.
+    """
+
+    profile: Profile
+    data_root: Path | None
+    allow_missing: bool = False
+
+    @property
+    def runs(self) -> Path:
+        """The folder of this plan's runs."""
+        return paths.runs(self.profile.name)
+
+    @property
+    def figures(self) -> Path:
+        """The folder of this plan's tables and figures."""
+        return paths.figures(self.profile.name)
+
+    def job(self, name: str) -> Job:
+        """The job of that name; `ProfileError` names those that there are."""
+        if name not in JOBS:
+            raise ProfileError(f"There is no run {name!r} in the catalogue; there are {', '.join(JOBS)}.")
+        return JOBS[name]
+
+    def settings(self, name: str) -> Settings:
+        """The settings of the job of that name."""
+        return _settings(self.job(name), self.profile)
+
+    def threads(self, name: str) -> int:
+        """How many threads the job of that name computes with."""
+        return getattr(self.settings(name), "threads", 1)
+
+    def seed(self, *parts) -> int:
+        """A seed of its own for the part of the work that ``parts`` name, from the profile's seed."""
+        text = "/".join(str(part) for part in (self.profile.seed, *parts))
+        return zlib.crc32(text.encode())
+
+    def _real(self, task: str) -> Path | None:
+        return datasets.find(task, self.data_root) if self.data_root else None
+
+    @cached_property
+    def _datasets(self) -> dict:
+        return {}
+
+    def dataset(self, task: str) -> "datasets.Dataset":
+        """The data set of ``task``: the real one if it is below the data root, else its miniature, made if need be."""
+        if task not in self._datasets:
+            root = self._real(task)
+            if root is None:
+                root = self._make_miniature(task)
+            self._datasets[task] = datasets.load(task, root, allow_missing=self.allow_missing)
+        return self._datasets[task]
+
+    def _miniature_sizes(self, task: str) -> dict:
+        return getattr(self.profile.miniatures, task).model_dump()
+
+    def _make_miniature(self, task: str) -> Path:
+        from pannslib.datasets import miniature
+
+        folder = paths.miniatures(self.profile.name) / task
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{task}.lock"):
+            return miniature.make(task, folder, seed=self.profile.seed, **self._miniature_sizes(task))
+
+    def packed(self, task: str, seconds: float, progress: bool = False) -> "datasets.PackedClips":
+        """The clips of ``task`` at 32 kHz, cut or padded to ``seconds``, packed to HDF5 once and then reused."""
+        dataset = self.dataset(task)
+        path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / f".{path.stem}.lock"):
+            return datasets.pack(dataset, path, sample_rate=32_000, seconds=seconds, progress=progress)
+
+    def data_stamp(self, task: str) -> str:
+        """What changes when the data of ``task`` does, known without making or reading a clip."""
+        if self._real(task) is not None:
+            return self.dataset(task).stamp
+        return files.digest([task, "miniature", self.profile.seed, self._miniature_sizes(task)])
+
+    def inputs(self, name: str) -> dict:
+        """Everything that the results of job ``name`` depend on, its needs' results aside."""
+        job = self.job(name)
+        return {
+            "job": name,
+            "version": __version__,
+            "parameters": job.parameters,
+            "settings": self.settings(name).model_dump(),
+            "data": {task: self.data_stamp(task) for task in job.tasks},
+        }
+
+    def digest(self, name: str) -> str:
+        """Sixteen hex digits that change when anything does that job ``name`` or what it needs depends on."""
+        return files.digest([self.inputs(name), [self.digest(need) for need in self.job(name).needs]])
+
+
+def plan(profile: str | Path = "demo", data_root: str | Path | None = None, allow_missing: bool = False) -> Plan:
+    """Check a profile and a data root, and say what is to be done.
+
+    Args:
+        profile: "smoke", "demo", "gpu", "full", or the path of a YAML file.
+        data_root: folder with one's own copies of the real data sets, `<data_root>/raw/<data set>/`; None or ""
+            for `data/` of the project. Where a data set isn't there, its miniature takes its place.
+        allow_missing: go on without the clips that a metadata file names but that are not there.
+
+    Raises:
+        ProfileError: the profile is not valid.
+        DataError: the data root doesn't exist, or a data set in it contradicts itself.
+    """
+    checked = profiles.load(profile)
+    unknown = sorted(set(checked.runs) - set(JOBS))
+    if unknown:
+        raise ProfileError(
+            f"profile {checked.name}, runs.{unknown[0]}: there is no such run; there are {', '.join(JOBS)}."
+        )
+    if data_root:
+        root = Path(data_root).expanduser()
+        if not root.is_dir():
+            raise DataError(
+                f"The data root {root} doesn't exist or isn't a folder. Give the folder that holds raw/<data set>/ "
+                "as DATA_ROOT, or leave it out to work on miniatures."
+            )
+    else:
+        root = paths.default_data_root() if paths.default_data_root().is_dir() else None
+    made = Plan(checked, root, allow_missing)
+    for name in JOBS:
+        made.settings(name)
+    return made

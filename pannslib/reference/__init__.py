@@ -1,0 +1,42 @@
+"""The paper's facts, as they are printed in it or stored in the authors' repository.
+
+Nothing here is computed. ``README.md`` says where each file comes from and how exact it is, ``ERRATA.md`` where
+the sources disagree and which was used.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def table(number: int) -> pd.DataFrame:
+    """The rows of one of Tables IV to XVIII of the paper.
+
+    Args:
+        number: of the table, 4 to 18.
+
+    Raises:
+        KeyError: a table that is not of numbers (I to III are architectures), or not in the paper.
+    """
+    path = FOLDER / "tables" / f"table_{number:02d}.csv"
+    if not path.is_file():
+        raise KeyError(f"Table {number} isn't one of numbers in the paper; those are 4 to 18.")
+    return pd.read_csv(path)
+
+
+def complexity_map() -> pd.DataFrame:
+    """Figure 5: a row an architecture: its group, multi-adds (1e9) and mAP, as drawn."""
+    return pd.read_csv(FOLDER / "figures" / "fig_05_complexity_map.csv")
+
+
+def class_in_repository() -> dict[str, str]:
+    """The paper's name of each architecture of Table XII -> the authors' class name."""
+    recount = pd.read_csv(FOLDER / "tables" / "table_12_recount.csv")
+    return dict(zip(recount["architecture"], recount["class_in_repository"], strict=True))
+
+
+def class_labels() -> pd.DataFrame:
+    """The 527 classes of AudioSet: index, mid, display_name, numbers of training clips, label quality."""
+    return pd.read_csv(FOLDER / "audioset" / "class_labels.csv")

@@ -1,0 +1,58 @@
+"""The page that shows all tables and figures of a profile with their evidence. It opens from disk."""
+
+import re
+from pathlib import Path
+
+import jinja2
+
+from pannslib import files
+from pannslib.catalogue import JOBS, Plan
+
+
+def environment() -> jinja2.Environment:
+    """The page templates; everything that comes from data is escaped."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+
+
+def write_index(plan: Plan) -> Path:
+    """Write ``figures/<profile>/index.html`` from the records that the tables and figures left there."""
+    from pannslib.report.artifacts import EVIDENCE
+
+    records = [path for path in plan.figures.glob("*.json") if path.stem in _known()]
+    entries = sorted((_entry(plan, path) for path in records), key=lambda entry: _order(entry["name"]))
+    page = (
+        environment()
+        .get_template("index.html")
+        .render(profile=plan.profile.name, description=plan.profile.description, kinds=EVIDENCE, entries=entries)
+    )
+    return files.write_text(plan.figures / "index.html", page)
+
+
+def _known() -> set[str]:
+    return {name for job in JOBS.values() for name in job.makes}
+
+
+def _entry(plan: Plan, path: Path) -> dict:
+    """What the page says of one table or figure."""
+    from pannslib.report.artifacts import evidence_text
+
+    record = files.read_json(path)
+    executed = f"{record['provenance']['job']}.ipynb"
+    entry = record | {
+        "note": evidence_text(record["provenance"]),
+        "executed": executed,
+        "executed_there": (plan.figures / "notebooks" / executed).is_file(),
+    }
+    if record["kind"] == "table":
+        page = path.with_suffix(".html").read_text(encoding="utf-8")
+        entry["table"] = re.search(r"<table.*</table>", page, flags=re.DOTALL).group(0)
+    return entry
+
+
+def _order(name: str) -> tuple:
+    """The paper's tables, then its figures, by number; then what the paper doesn't have."""
+    match = re.fullmatch(r"(table|figure)_(\d+)", name)
+    if match is None:
+        return (2, 0, name)
+    return (0 if match[1] == "table" else 1, int(match[2]), name)

@@ -1,0 +1,145 @@
+"""The figures: each function takes results and an ``ax`` (or draws a figure of several) and returns what it drew."""
+
+import numpy as np
+import pandas as pd
+
+from pannslib.report.style import FAMILY_COLOURS, STRATEGY_COLOURS
+
+
+def waveform_and_log_mel(waveform: np.ndarray, log_mel: np.ndarray, sample_rate: int, hop: int, title: str):
+    """A clip as a waveform above its log-mel spectrogram, on one time axis.
+
+    Args:
+        waveform: float32 (samples,) in [-1, 1].
+        log_mel: dB (frames, mel_bins).
+        sample_rate: of the waveform, in Hz.
+        hop: samples between two frames.
+
+    Returns:
+        The matplotlib figure.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (top, bottom) = plt.subplots(2, 1, sharex=True, height_ratios=(1, 2.2), figsize=(7, 4.6))
+    seconds = np.arange(len(waveform)) / sample_rate
+    top.plot(seconds, waveform, linewidth=0.5, color=FAMILY_COLOURS["cnn"])
+    top.set(ylabel="Amplitude", title=title)
+    extent = (0, log_mel.shape[0] * hop / sample_rate, -0.5, log_mel.shape[1] - 0.5)
+    # 80 dB below the loudest is black: what lies lower is silence
+    image = bottom.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, vmin=log_mel.max() - 80)
+    bottom.set(xlabel="Time (s)", ylabel="Mel bin", xlim=(0, len(waveform) / sample_rate))
+    bottom.grid(False)
+    figure.colorbar(image, ax=bottom, label="Log-mel (dB)", pad=0.01)
+    return figure
+
+
+def complexity(frame: pd.DataFrame, ax):
+    """Figure 5 of the paper: multi-adds against mAP, a colour a family.
+
+    Args:
+        frame: a row an architecture: architecture, group, multi_adds_e9, map.
+        ax: matplotlib axes.
+
+    Returns:
+        The axes.
+    """
+    for group, part in frame.groupby("group", sort=False):
+        ax.scatter(part["multi_adds_e9"], part["map"], s=46, color=FAMILY_COLOURS[group], label=group, zorder=3)
+    for row in frame.itertuples():
+        ax.annotate(row.architecture, (row.multi_adds_e9, row.map), (6, 4), textcoords="offset points", fontsize=8)
+    ax.set(xlabel="Multi-adds for a 10 s clip ($10^9$)", ylabel="mAP on AudioSet, published")
+    ax.margins(x=0.14, y=0.1)
+    return ax
+
+
+def training_curve(curve: pd.DataFrame, chance: float, ax):
+    """mAP on the evaluation set against iterations, with the line of chance."""
+    ax.plot(curve["iteration"], curve["map"], marker="o", color=FAMILY_COLOURS["cnn"], label="evaluation mAP")
+    ax.axhline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
+    ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, 1))
+    ax.legend(loc="upper left")
+    return ax
+
+
+def bars(frame: pd.DataFrame, label: str, value: str, ax, colour: str = FAMILY_COLOURS["cnn"]):
+    """Horizontal bars, the first row at the top: ``value`` (in [0, 1]) of each ``label``."""
+    positions = np.arange(len(frame))[::-1]
+    ax.barh(positions, frame[value], color=colour, height=0.72)
+    ax.set_yticks(positions, frame[label])
+    ax.set(xlim=(0, 1), ylim=(-0.6, len(frame) - 0.4))
+    ax.grid(False, axis="y")
+    return ax
+
+
+def fold_spread(folds: pd.DataFrame, titles: dict[str, str], published: dict[str, float], chance: float, ax):
+    """Accuracy on every test fold (points), its mean (bar) and the paper's number (open diamond), a row a strategy.
+
+    Args:
+        folds: a row a strategy and fold: strategy, fold, accuracy.
+        titles: strategy -> how it is called.
+        published: strategy -> the paper's accuracy, on the whole real data set.
+        chance: accuracy of a guess.
+    """
+    names = list(titles)
+    for row, name in enumerate(names):
+        values = folds.loc[folds["strategy"] == name, "accuracy"].to_numpy()
+        height = len(names) - 1 - row
+        ax.barh(height, values.mean(), height=0.5, color=STRATEGY_COLOURS[name], alpha=0.35)
+        jitter = np.linspace(-0.13, 0.13, len(values)) + height
+        ax.scatter(values, jitter, s=22, color=STRATEGY_COLOURS[name], zorder=3, label="a fold" if not row else None)
+        ax.scatter(
+            published[name],
+            height,
+            marker="D",
+            s=42,
+            facecolor="white",
+            edgecolor="black",
+            zorder=4,
+            label="published, on the whole real data set" if not row else None,
+        )
+    ax.axvline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
+    ax.set_yticks(range(len(names) - 1, -1, -1), [titles[name] for name in names])
+    ax.set(xlabel="Accuracy on the test fold", xlim=(0, 1.02), ylim=(-0.6, len(names) - 0.4))
+    ax.grid(False, axis="y")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=3)
+    return ax
+
+
+def confusion(counts: pd.DataFrame, ax):
+    """A confusion matrix: share of each class's clips (rows) by predicted class (columns), with the clips' numbers."""
+    shares = counts.to_numpy() / np.maximum(counts.to_numpy().sum(1, keepdims=True), 1)
+    image = ax.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    names = [str(name).replace("_", " ") for name in counts.columns]
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="Predicted", ylabel="True")
+    ax.grid(False)
+    if len(names) <= 20:
+        for (row, column), count in np.ndenumerate(counts.to_numpy()):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                ax.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+    ax.figure.colorbar(image, ax=ax, label="Share of the class's clips", shrink=0.8)
+    return ax
+
+
+def level_histograms(clips: pd.DataFrame, axes):
+    """Peak and loudness of all clips of some data sets, side by side.
+
+    Args:
+        clips: a row a clip: data_set, peak (1 is full scale), rms_db (dB re full scale).
+        axes: two matplotlib axes.
+    """
+    colours = dict(zip(clips["data_set"].unique(), list(FAMILY_COLOURS.values()), strict=False))
+    for column, ax, bins, label in (
+        ("peak", axes[0], np.linspace(0, 1.5, 46), "Peak (1 is full scale)"),
+        ("rms_db", axes[1], np.linspace(-80, 0, 41), "Level (dB re full scale, RMS)"),
+    ):
+        for name, part in clips.groupby("data_set", sort=False):
+            values = part[column].clip(bins[0], bins[-1])
+            ax.hist(values, bins, weights=np.full(len(part), 100 / len(part)), histtype="step", linewidth=1.8,
+                    label=name, color=colours[name])  # fmt: skip
+        ax.set(xlabel=label, ylabel="Share of clips (%)")
+    axes[0].axvline(1, color="0.4", linestyle="--", linewidth=1)
+    axes[0].legend(loc="upper right")
+    return axes

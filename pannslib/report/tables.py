@@ -1,0 +1,97 @@
+"""The tables: published numbers and ours side by side, never in one column."""
+
+import pandas as pd
+
+from pannslib import catalogue, reference, transfer
+
+
+def data_sets(loaded: list, reports: list[pd.DataFrame]) -> pd.DataFrame:
+    """A row a data set: what is there of it.
+
+    Args:
+        loaded: `datasets.Dataset`s.
+        reports: the clips' report of each (`PackedClips.clips_report`), in the same order.
+    """
+    rows = []
+    for dataset, report in zip(loaded, reports, strict=True):
+        good = report[report["status"] == "ok"]
+        rows.append(
+            {
+                "data set": dataset.title,
+                "evidence": dataset.evidence,
+                "clips": len(dataset.clips),
+                "official clips": dataset.expected_clips,
+                "classes": len(dataset.classes),
+                "minutes": float(good["seconds"].sum() / 60),
+                "shortest (s)": float(good["seconds"].min()),
+                "longest (s)": float(good["seconds"].max()),
+                "sample rates (Hz)": ", ".join(f"{rate:,}" for rate in sorted(set(good["sample_rate"].astype(int)))),
+                "over full scale": int((good["peak"] > 1).sum()),
+                "duplicates": int(good["duplicate_of"].notna().sum()),
+                "rejected": int((report["status"] != "ok").sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def complexity(counts: pd.DataFrame) -> pd.DataFrame:
+    """Table XII for the architectures that are there, beside the paper's.
+
+    Args:
+        counts: a row an architecture: model (the class name), multi_adds, parameters, macs.
+
+    Returns:
+        Columns: architecture, model, published and counted multi-adds (1e9) and parameters, whether they agree to the
+        last printed digit, and the true multiply-accumulates (1e9).
+    """
+    names = reference.class_in_repository()
+    paper = reference.table(12)
+    merged = paper.assign(model=paper["architecture"].map(names)).merge(counts, on="model")
+    counted = merged["multi_adds"] / 1e9
+    return pd.DataFrame(
+        {
+            "architecture": merged["architecture"],
+            "model": merged["model"],
+            "multi-adds, published (1e9)": merged["multi_adds_e9"],
+            "multi-adds, counted (1e9)": counted.round(3),
+            "parameters, published": merged["parameters_x"],
+            "parameters, counted": merged["parameters_y"],
+            "equal": (counted.round(3) == merged["multi_adds_e9"]) & (merged["parameters_x"] == merged["parameters_y"]),
+            "true MACs, network (1e9)": merged["macs"] / 1e9,
+        }
+    )
+
+
+def transfer_task(result: "transfer.TransferResult", task: str) -> pd.DataFrame:
+    """One of Tables XIII to XVIII: a row a system, the paper's number and ours in columns of their own.
+
+    The paper's first row is the best earlier system; it has no counterpart here.
+    """
+    ours = result.summary().set_index("strategy")
+    clips = result.predictions.groupby("strategy")["clip"].nunique()
+    rows = []
+    for row in transfer.published(task).itertuples():
+        strategy = transfer.STRATEGIES.get(row.strategy)
+        there = row.strategy in ours.index
+        rows.append(
+            {
+                "system": strategy.title if strategy else f"Best earlier system {row.reference}",
+                "strategy": row.strategy,
+                "metric": row.metric,
+                "published": row.value,
+                "ours": ours.loc[row.strategy, "accuracy"] if there else None,
+                "ours, 95 % low": ours.loc[row.strategy, "low"] if there else None,
+                "ours, 95 % high": ours.loc[row.strategy, "high"] if there else None,
+                "evidence of ours": result.evidence if there else "",
+                "test clips": int(clips[row.strategy]) if there else None,
+                "folds": int(ours.loc[row.strategy, "folds"]) if there else None,
+            }
+        )
+    return pd.DataFrame(rows).astype({"test clips": "Int64", "folds": "Int64"})
+
+
+def transfer_title(task: str) -> str:
+    """How the table of a transfer task is called, with the paper's number in Roman figures."""
+    facts = catalogue.TRANSFER_TASKS[task]
+    numerals = {13: "XIII", 14: "XIV", 15: "XV", 16: "XVI", 17: "XVII", 18: "XVIII"}
+    return f"Table {numerals[facts.table]}: {facts.metric} on {facts.title}"

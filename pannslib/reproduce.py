@@ -1,0 +1,188 @@
+"""``panns reproduce``: all jobs of the catalogue through Snakemake, with one bar, and recovery after any stop.
+
+Snakemake decides what has to run; each job is a ``panns execute``. One run a profile at a time: a lock that
+the operating system releases when its holder dies, so that it never goes stale.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from pannslib import execution, files, paths
+from pannslib.catalogue import JOBS, Plan
+from pannslib.errors import PannsError, ResultError
+
+POLL = 0.5  # seconds between two looks at the jobs
+LINE_EVERY = 30  # seconds between two lines where the output isn't a terminal
+GRACE = 10  # seconds that a stopped Snakemake gets before it is killed
+
+
+def reproduce(plan: Plan, profile: str, data_root: str, cores: int) -> None:
+    """Bring every table and figure of ``plan`` up to date.
+
+    Raises:
+        PannsError: another run of this profile is on, or jobs failed (their messages are in it).
+    """
+    plan.runs.mkdir(parents=True, exist_ok=True)
+    holder = plan.runs / ".reproduce.json"
+    try:
+        with FileLock(plan.runs / ".reproduce.lock", timeout=0):
+            files.write_json(holder, {"pid": os.getpid()})
+            _drop_incomplete(plan)
+            _supervise(plan, profile, data_root, cores)
+    except Timeout:
+        pid = files.read_json(holder)["pid"] if holder.is_file() else "unknown"
+        raise PannsError(
+            f"Profile {plan.profile.name} is being reproduced already, by process {pid}. Wait for it, or stop it "
+            "and start again."
+        ) from None
+
+
+def _drop_incomplete(plan: Plan) -> None:
+    """A job whose files are no longer there isn't done, whatever it said when it was."""
+    for name in JOBS:
+        done = plan.runs / name / "done.json"
+        if done.is_file() and not all((paths.home() / file).is_file() for file in files.read_json(done)["files"]):
+            done.unlink()
+    if not (plan.figures / "index.html").is_file():
+        (plan.runs / "index.done").unlink(missing_ok=True)
+
+
+def _command(plan: Plan, profile: str, data_root: str, cores: int) -> list[str]:
+    options = [
+        *("--snakefile", str(paths.SNAKEFILE)),
+        *("--directory", str(plan.runs)),
+        *("--cores", str(cores)),
+        *("--rerun-triggers", "mtime", "params", "input"),
+        "--rerun-incomplete",
+        "--keep-going",
+        "--nolock",  # our own lock can't go stale
+        *("--quiet", "progress", "rules"),
+    ]
+    config = [f"profile={profile}", f"data_root={data_root}", f"allow_missing={plan.allow_missing}"]
+    return [sys.executable, "-m", "snakemake", *options, "--config", *config]
+
+
+def _die_with_parent() -> None:
+    """In the child, on Linux: be killed when the parent is, even by a signal that it can't handle."""
+    if sys.platform.startswith("linux"):
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _supervise(plan: Plan, profile: str, data_root: str, cores: int) -> None:
+    """Run Snakemake, show how far its jobs are, and stop all of it when this process is told to stop."""
+    log = plan.runs / "snakemake.log"
+    for leftover in (plan.runs / ".progress").glob("*.json"):
+        leftover.unlink()
+    environment = os.environ | {execution.PARENT: execution.identify(psutil.Process())}
+    started = time.time()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with open(log, "w", encoding="utf-8") as output:
+        child = subprocess.Popen(
+            _command(plan, profile, data_root, cores),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            Display(plan).follow(child)
+        except KeyboardInterrupt:
+            _stop(child)
+            raise
+    failures = [path for path in plan.runs.glob("*/error.txt") if path.stat().st_mtime >= started]
+    if child.returncode:
+        told = [f"{path.parent.name}: {path.read_text(encoding='utf-8').strip()}" for path in failures]
+        told = told or [log.read_text(encoding="utf-8", errors="replace")[-2000:]]
+        raise ResultError("\n".join([*told, f"(Snakemake's own log: {paths.shown(log)})"]))
+
+
+def _stop(child: subprocess.Popen) -> None:
+    """End Snakemake and its jobs: asked first, then killed."""
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+class Display:
+    """One bar over all notebooks on a terminal; a line now and then elsewhere."""
+
+    def __init__(self, plan: Plan):
+        """Show the jobs of ``plan``."""
+        self.plan = plan
+        self.terminal = sys.stderr.isatty()
+        self.begun: dict[str, float] = {}
+        self.finished: set[str] = {name for name in JOBS if self._done(name)}
+        self._line_at = 0.0
+
+    def _done(self, name: str) -> bool:
+        path = self.plan.runs / name / "done.json"
+        return path.is_file() and files.read_json(path)["digest"] == self.plan.digest(name)
+
+    def follow(self, child: subprocess.Popen) -> None:
+        """Look at the jobs until ``child`` has ended."""
+        layout = "{percentage:3.0f}%|{bar:24}| {elapsed} {desc}"
+        with tqdm(total=len(JOBS), bar_format=layout, disable=not self.terminal, file=sys.stderr) as bar:
+            while child.poll() is None:
+                self._look(bar)
+                time.sleep(POLL)
+            self._look(bar)
+
+    def _look(self, bar: tqdm) -> None:
+        """Read how far every running job is, and show it."""
+        shares, texts = 0.0, []
+        for name in JOBS:
+            told = self._read(name)
+            if told is None:
+                if name in self.begun and (self.plan.runs / name / "done.json").is_file():
+                    self.finished.add(name)
+                    self._say(bar, f"{name} done in {time.monotonic() - self.begun.pop(name):.0f} s")
+                continue
+            if name not in self.begun:
+                self.begun[name] = time.monotonic()
+                self.finished.discard(name)
+                self._say(bar, f"{name} begins: notebooks/{JOBS[name].notebook}.ipynb")
+            share, text = told
+            shares += share
+            texts.append(f"{name}: {text}")
+        bar.n = min(len(self.finished) + shares, bar.total)
+        bar.set_description_str(f"{len(self.finished)}/{len(JOBS)} notebooks; " + "; ".join(texts))
+        if texts and not self.terminal and time.monotonic() - self._line_at > LINE_EVERY:
+            self._say(bar, f"{100 * bar.n / bar.total:.0f}%: " + "; ".join(texts))
+
+    def _read(self, name: str) -> tuple[float, str] | None:
+        """Share of the notebook that is done, and in words; None where the job isn't running."""
+        cells, work = execution.progress_files(self.plan, name)
+        try:
+            at = files.read_json(cells)
+        except (OSError, ValueError):  # not there, or just being written
+            return None
+        text, inner = f"cell {at['done'] + 1}/{at['total']}", 0.0
+        try:
+            told = files.read_json(work)
+            inner = told["done"] / max(told["total"], 1)
+            note = f", {told['note']}" if told["note"] else ""
+            text += f", {told['title']} {told['done']}/{told['total']}{note}"
+        except (OSError, ValueError):
+            pass
+        return (at["done"] + min(inner, 1.0)) / at["total"], text
+
+    def _say(self, bar: tqdm, text: str) -> None:
+        self._line_at = time.monotonic()
+        if self.terminal:
+            bar.write(text, file=sys.stderr)
+        else:
+            print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,188 @@
+"""Results on disk: a folder a run, with its settings and where everything in it comes from.
+
+``runs/<profile>/<job>/`` holds ``inputs.json`` (what the results depend on), the results themselves,
+``provenance.json`` (code, packages, hardware, data, seed, duration, peak memory) and, once the notebook has been
+executed to its end by papermill, ``done.json``.
+"""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from pannslib import __version__, files, paths
+from pannslib.catalogue import PRETRAINING, Plan
+from pannslib.errors import ResultError
+
+# packages whose version can change a number
+RECORDED_PACKAGES = (
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "soundfile",
+    "soxr",
+    "h5py",
+    "librosa",
+    "torchlibrosa",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one job's results, opened for what its inputs are now."""
+
+    plan: Plan
+    name: str
+    path: Path
+    inputs: dict
+
+    def file(self, *parts: str) -> Path:
+        """A path inside the folder, whose parent exists."""
+        path = self.path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_provenance(self, evidence: str) -> dict:
+        """Write ``provenance.json`` for the work of this process, and return it."""
+        record = provenance(self.plan, self.name, evidence)
+        files.write_json(self.file("provenance.json"), record)
+        return record
+
+
+def open_run(plan: Plan, name: str) -> RunFolder:
+    """Open the folder of job ``name``; what it holds from other inputs (settings, data, needs) is removed first."""
+    path = plan.runs / name
+    inputs = plan.inputs(name) | {"digest": plan.digest(name)}
+    recorded = path / "inputs.json"
+    if recorded.is_file() and files.read_json(recorded) != inputs:
+        shutil.rmtree(path)
+    if not recorded.is_file():
+        files.write_json(recorded, inputs)
+    return RunFolder(plan, name, path, inputs)
+
+
+def finished_run(plan: Plan, name: str) -> RunFolder:
+    """The folder of a job that has results of the present inputs; `ResultError` says how to get them otherwise."""
+    run = RunFolder(plan, name, plan.runs / name, plan.inputs(name) | {"digest": plan.digest(name)})
+    recorded = run.path / "inputs.json"
+    if not (run.path / "provenance.json").is_file() or files.read_json(recorded) != run.inputs:
+        raise ResultError(
+            f"There are no results of {name!r} for these settings in {paths.shown(run.path)}. Run "
+            f"notebooks/{plan.job(name).notebook}.ipynb first, or `make reproduce PROFILE={plan.profile.name}`."
+        )
+    return run
+
+
+def evidence_of(plan: Plan, name: str) -> str:
+    """Where the numbers of a job come from: "reproduced", "partial" (real, but not the whole set) or "miniature".
+
+    A job that reads several data sets is as good as the weakest of them.
+    """
+    kinds = {plan.dataset(task).evidence for task in plan.job(name).tasks}
+    for kind in ("miniature", "partial"):
+        if kind in kinds:
+            return kind
+    return "reproduced"
+
+
+def provenance(plan: Plan, name: str, evidence: str) -> dict:
+    """Everything that one needs to know where the results of a job come from, as a JSON-like record."""
+    job = plan.job(name)
+    settings = plan.settings(name).model_dump()
+    process = psutil.Process()
+    started = datetime.fromtimestamp(process.create_time(), UTC)
+    return {
+        "job": name,
+        "title": job.title,
+        "notebook": f"notebooks/{job.notebook}.ipynb",
+        "profile": plan.profile.name,
+        "evidence": evidence,
+        "data": [_data_record(plan, task) for task in job.tasks],
+        "pretrained_on": _data_record(plan, "audioset") if PRETRAINING in job.needs else None,
+        "settings": settings,
+        "seed": settings["seed"],
+        "code": code_version(),
+        "packages": {"python": platform.python_version(), **_package_versions()},
+        "hardware": hardware(),
+        "threads": plan.threads(name),
+        "started_utc": started.isoformat(timespec="seconds"),
+        "duration_s": round(datetime.now(UTC).timestamp() - process.create_time(), 1),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def _data_record(plan: Plan, task: str) -> dict:
+    dataset = plan.dataset(task)
+    return {
+        "task": task,
+        "title": dataset.title,
+        "evidence": dataset.evidence,
+        "clips": len(dataset.clips),
+        "official_clips": dataset.expected_clips,
+        "classes": len(dataset.classes),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def peak_memory_mib() -> int:
+    """The largest resident memory of this process so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+@cache
+def code_version() -> str:
+    """The package's version and, in a git checkout, the commit; "+" where files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    if not shutil.which("git") or not (paths.REPOSITORY / ".git").exists():
+        return __version__
+    # figures are what a run writes: they don't make the code another one
+    changed = git("status", "--porcelain", "--", "pannslib", "notebooks", "Snakefile")
+    return f"{__version__} ({git('rev-parse', '--short=10', 'HEAD')}{'+' if changed else ''})"
+
+
+@cache
+def _package_versions() -> dict:
+    return {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+
+
+@cache
+def hardware() -> dict:
+    """Processor, cores, memory and GPU of this machine."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": _gpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    torch = sys.modules.get("torch")  # a job that never loaded torch used no GPU
+    return torch.cuda.get_device_name(0) if torch is not None and torch.cuda.is_available() else None
