@@ -237,9 +237,13 @@ class Plan:
         with FileLock(folder.parent / f".{task}.lock"):
             return miniature.make(task, folder, seed=self.profile.seed, **self._miniature_sizes(task))
 
-    def packed(self, task: str, seconds: float, progress: bool = False) -> "datasets.PackedClips":
-        """The clips of ``task`` at 32 kHz, cut or padded to ``seconds``, packed to HDF5 once and then reused."""
-        dataset = self.dataset(task)
+    def seconds(self, task: str) -> float:
+        """The length that the clips of ``task`` are cut or padded to."""
+        return self.settings(f"transfer_{task}" if task in TRANSFER_TASKS else PRETRAINING).seconds
+
+    def packed(self, task: str, progress: bool = False) -> "datasets.PackedClips":
+        """The clips of ``task`` at 32 kHz, all of one length, packed to HDF5 once and then reused."""
+        dataset, seconds = self.dataset(task), self.seconds(task)
         path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / f".{path.stem}.lock"):

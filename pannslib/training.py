@@ -216,8 +216,9 @@ def _step(fabric, state: State, batch, targets, optimisation: Optimisation, loss
     loss = loss_of(state.model(**arguments), target)
     if not torch.isfinite(loss):
         raise ResultError(
-            f"The loss is {loss.item()} at iteration {state.iteration + 1}. The batch's clips are "
-            f"{', '.join(names[index] for index in indices)}. Look for damaged clips among them, or lower the learning rate."
+            f"The loss is {loss.item()} at iteration {state.iteration + 1}. The batch's clips are: "
+            f"{', '.join(names[index] for index in indices)}. Look for damaged clips among "
+            "them, or lower the learning rate."
         )
     state.optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
@@ -286,7 +287,7 @@ def _evaluation_clips(plan: Plan) -> int:
 def _train(plan: Plan, name: str, folder: RunFolder) -> None:
     """Train the run and write its checkpoint, curve, class-wise scores and provenance."""
     settings = plan.settings(name)
-    packed = plan.packed("audioset", settings.seconds, progress=True)
+    packed = plan.packed("audioset", progress=True)
     split = plan.dataset("audioset").clips.set_index("clip")["split"].loc[packed.names].to_numpy()
     training, evaluation = np.flatnonzero(split != "eval"), np.flatnonzero(split == "eval")
 

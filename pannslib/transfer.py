@@ -126,7 +126,7 @@ def run(plan: Plan, task: str) -> TransferResult:
     name = f"transfer_{task}"
     folder = open_run(plan, name)
     settings = plan.settings(name)
-    packed = plan.packed(task, settings.seconds, progress=True)
+    packed = plan.packed(task, progress=True)
     _check_split(packed)
     folds = sorted(set(packed.folds.tolist()))[: settings.folds]
     work = [(strategy, fold) for fold in folds for strategy in STRATEGIES]

@@ -143,3 +143,10 @@ def level_histograms(clips: pd.DataFrame, axes):
     axes[0].axvline(1, color="0.4", linestyle="--", linewidth=1)
     axes[0].legend(loc="upper right")
     return axes
+
+
+def log_mel_frame(log_mel: np.ndarray, sample_rate: int, hop: int) -> pd.DataFrame:
+    """A log-mel spectrogram, dB (frames, mel_bins), as a table: time_s, then a column a mel bin."""
+    frame = pd.DataFrame(log_mel.round(2), columns=[f"mel_{bin}" for bin in range(log_mel.shape[1])])
+    frame.insert(0, "time_s", np.arange(len(frame)) * hop / sample_rate)
+    return frame

@@ -34,6 +34,16 @@ def data_sets(loaded: list, reports: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def folds(packed) -> pd.DataFrame:
+    """A row a fold: how many clips it has, from how many groups (recordings or actors).
+
+    Args:
+        packed: `datasets.PackedClips`.
+    """
+    frame = pd.DataFrame({"fold": packed.folds, "group": packed.groups})
+    return frame.groupby("fold")["group"].agg(clips="size", groups="nunique").reset_index()
+
+
 def complexity(counts: pd.DataFrame) -> pd.DataFrame:
     """Table XII for the architectures that are there, beside the paper's.
 

@@ -1,0 +1,52 @@
+# All that there is to run. `make` alone lists it.
+#
+# PYTHON=      the Python 3.11 or newer that .venv is made with
+# PROFILE=     smoke, demo (default), gpu, full, or the path of a YAML file
+# DATA_ROOT=   folder with your own copies of the real data sets: <data root>/raw/<data set>/
+# CORES=       CPU cores to use (default: all)
+# ALLOW_MISSING=1  go on without clips that a metadata file names but that are not there
+
+PYTHON ?= python3
+PROFILE ?= demo
+DATA_ROOT ?=
+CORES ?=
+ALLOW_MISSING ?=
+
+BIN := .venv/bin
+STAMP := .venv/.complete
+OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(CORES),--cores "$(CORES)") \
+	$(if $(ALLOW_MISSING),--allow-missing)
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test lint lab clean
+
+help: ## list these targets
+	@echo "make TARGET [PROFILE=smoke|demo|gpu|full|path.yaml] [DATA_ROOT=folder] [CORES=n]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## set up .venv from the pinned constraints
+
+reproduce: $(STAMP) ## regenerate every table and figure into figures/<profile>/
+	@$(BIN)/panns reproduce $(OPTIONS)
+
+test: $(STAMP) ## every test, and every notebook in the smoke size
+	@$(BIN)/pytest
+
+lint: $(STAMP) ## check code and notebooks: ruff, and no outputs in notebooks
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lab: $(STAMP) ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean: ## remove what these commands made, and nothing else
+	@$(PYTHON) tools/clean.py
+
+# The stamp is the last thing written: an interrupted installation is gone on with. pip finds the CPU or the GPU build
+# of torch that its configuration leads to.
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $$($(PYTHON) --version 2>&1) is too old or missing; give Python 3.11 or newer as PYTHON=/path/to/python3" >&2; exit 2; }
+	@echo "Setting up .venv (some minutes, once)"
+	@$(PYTHON) -m venv .venv || { echo "make: python can't make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,dev]'
+	@touch $@

@@ -1,0 +1,90 @@
+"""What a result says, in plain sentences: every number in them is read from the result."""
+
+import pandas as pd
+
+from pannslib import transfer
+from pannslib.report.artifacts import EVIDENCE
+
+SIZES = {
+    "real": "the whole data set",
+    "partial": "a part of the data set: real recordings, but not all of them",
+    "miniature": "a miniature: synthetic sound in the official layout, no stand-in for the paper's numbers",
+}
+
+
+def task(dataset, packed, facts) -> str:
+    """What a transfer task is and how much of it there is.
+
+    Args:
+        dataset: the task's `datasets.Dataset`.
+        packed: its `PackedClips`.
+        facts: its `catalogue.TransferTask`.
+    """
+    seconds = packed.clips_report["seconds"]
+    rejected = int((packed.clips_report["status"] != "ok").sum())
+    lines = [
+        f"**{facts.title}**: {len(packed.names):,} clips of {seconds.min():.1f} to {seconds.max():.1f} s in "
+        f"{len(packed.classes)} classes ({', '.join(packed.classes)}); {facts.protocol}.",
+        f"This is {SIZES[dataset.evidence]} ({len(dataset.clips):,} of {dataset.expected_clips:,} clips). "
+        f"Each clip is cut or padded to {packed.seconds:g} s.",
+    ]
+    if rejected:
+        lines.append(f"{rejected} clips can't be used and are left out; `02_data` lists them.")
+    return "\n\n".join([*lines, *dataset.notes])
+
+
+def pretraining(result) -> str:
+    """How well the pretrained network tags, against chance.
+
+    Args:
+        result: a `training.TrainingResult`.
+    """
+    classes = result.classes.dropna(subset=["ap"]).sort_values("ap")
+    last = result.curve.iloc[-1]
+    return (
+        f"After {int(last['iteration']):,} iterations the mAP is {last['map']:.3f}, "
+        f"{last['map'] / result.chance:.1f} times that of a guess ({result.chance:.3f}); d-prime is {last['d_prime']:.2f}. The easiest class is "
+        f"*{classes.iloc[-1]['label']}* (AP {classes.iloc[-1]['ap']:.2f}), the hardest *{classes.iloc[0]['label']}* "
+        f"({classes.iloc[0]['ap']:.2f})."
+    )
+
+
+def complexity(table: pd.DataFrame) -> str:
+    """Whether the counts agree with the paper, and what one learns from them.
+
+    Args:
+        table: what `tables.complexity` made.
+    """
+    equal = int(table["equal"].sum())
+    counted = table.set_index("architecture")["multi-adds, counted (1e9)"]
+    dearest, cheapest = counted.idxmax(), counted.idxmin()
+    text = (
+        f"{equal} of {len(table)} architectures agree with the paper in both columns to the last printed digit. "
+        f"{dearest} takes {counted[dearest] / counted[cheapest]:.0f} times the operations of {cheapest}."
+    )
+    if equal < len(table):
+        text += f" Not equal: {', '.join(table.loc[~table['equal'], 'architecture'])}."
+    return text
+
+
+def transfer_task(result, task: str) -> str:
+    """Which strategy wins here, which in the paper, and what must not be compared.
+
+    Args:
+        result: a `transfer.TransferResult`.
+        task: "esc50" or "ravdess".
+    """
+    ours = result.summary().set_index("strategy")["accuracy"].sort_values(ascending=False)
+    paper = transfer.published(task).set_index("strategy")["value"].reindex(ours.index).sort_values(ascending=False)
+
+    def ranked(values: pd.Series) -> str:
+        return ", ".join(f"{transfer.STRATEGIES[name].title.lower()} {value:.3f}" for name, value in values.items())
+
+    gain = ours["fine_tune"] - ours["scratch"]
+    verdict = "helps" if gain > 0 else "doesn't help"
+    return (
+        f"Here: {ranked(ours)}; a guess would reach {1 / len(result.classes):.3f}. In the paper: {ranked(paper)}.\n\n"
+        f"Fine-tuning {verdict} against training from scratch here ({gain:+.3f}); in the paper it is "
+        f"{paper['fine_tune'] - paper['scratch']:+.3f}. Our numbers are *{result.evidence}*: "
+        f"{EVIDENCE[result.evidence]}."
+    )

@@ -1,0 +1,112 @@
+"""Use a model: which sounds are in a clip, and the embedding of a clip."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pannslib import audio, models, reference
+from pannslib.errors import AudioError, CheckpointError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class AudioTagger:
+    """Tags clips with a trained network.
+
+    Example::
+
+        tagger = AudioTagger("Cnn14", checkpoint="Cnn14_mAP=0.431.pth")
+        tagger.tag("clip.wav", top=10)  # a DataFrame: label, probability
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+    ):
+        """Load a network and its weights.
+
+        Args:
+            model: an architecture of `pannslib.list_models`; may be left out where the checkpoint is one of ours,
+                which says what it is of.
+            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released.
+            device: "cpu", "cuda", or "auto" for CUDA where there is some.
+            precision: "fp32" or "bf16" (network only; the front end always computes in float32).
+
+        Raises:
+            CheckpointError: no checkpoint is given, or it isn't one of this architecture.
+        """
+        if checkpoint is None:
+            raise CheckpointError(
+                "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
+                "(runs/<profile>/pretraining/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
+                "authors released (https://zenodo.org/records/3987831). Random weights would only give random tags."
+            )
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
+        ours = models.read_metadata(checkpoint) if Path(checkpoint).suffix == ".safetensors" else {}
+        name = model or ours.get("model")
+        if name is None:
+            raise CheckpointError(f"{checkpoint} doesn't say which architecture it is of; give model=, e.g. 'Cnn14'.")
+        self.labels = tuple(ours.get("labels") or reference.class_labels()["display_name"])
+        self.device = torch.device(_device(device))
+        network = models.create_model(name, classes=len(self.labels), width=ours.get("width", 1.0))
+        models.load_checkpoint(network, checkpoint)
+        self.model = network.to(self.device).eval()
+        self.precision = PRECISIONS[precision]
+
+    @torch.inference_mode()
+    def _output(self, clip: str | Path | np.ndarray):
+        if isinstance(clip, np.ndarray):
+            if clip.ndim != 1 or not clip.size or not np.isfinite(clip).all():
+                raise AudioError(
+                    f"The array is {clip.shape}; a waveform must be (samples,), at least one, all of them finite, at "
+                    f"{self.model.sample_rate:,} Hz."
+                )
+            waveform = clip.astype(np.float32)
+        else:
+            waveform = audio.load(clip, sample_rate=self.model.sample_rate)
+        # a second at least: shorter clips are padded with silence, as the paper does with short clips
+        waveform = audio.fit_length(waveform, max(len(waveform), self.model.sample_rate))
+        batch = torch.from_numpy(waveform)[None].to(self.device)
+        reduced = self.precision is not torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=reduced):
+            return self.model(batch)
+
+    def tag(self, clip: str | Path | np.ndarray, top: int = 10) -> pd.DataFrame:
+        """The likeliest labels of a clip.
+
+        Args:
+            clip: path of a sound file of any rate, length and number of channels, or a waveform (samples,) in [-1, 1]
+                at the model's sample rate.
+            top: how many labels.
+
+        Returns:
+            A row a label: label, probability in [0, 1], the likeliest first.
+
+        Raises:
+            AudioError: the file can't be used; it says why.
+        """
+        probability = self._output(clip).clipwise_output[0].float().cpu().numpy()
+        order = np.argsort(-probability, kind="stable")[:top]
+        return pd.DataFrame({"label": [self.labels[index] for index in order], "probability": probability[order]})
+
+    @torch.inference_mode()
+    def log_mel(self, waveform: np.ndarray) -> np.ndarray:
+        """What the network looks at: the log-mel spectrogram, dB (frames, mel_bins), of a waveform (samples,)."""
+        batch = torch.from_numpy(waveform)[None].to(self.device)
+        return self.model.log_mel(batch)[0, 0].cpu().numpy()
+
+    def embed(self, clip: str | Path | np.ndarray) -> np.ndarray:
+        """The embedding of a clip: float32 (embedding size,). Arguments and errors are those of `tag`."""
+        return self._output(clip).embedding[0].float().cpu().numpy()
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
