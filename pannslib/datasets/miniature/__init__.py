@@ -9,6 +9,7 @@ task, seed and sizes give the same bytes on one machine (another processor may r
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import psutil
 
 from pannslib.datasets.miniature import audioset, esc50, ravdess
 from pannslib.errors import DataError
+from pannslib.progress import bar
 
 VERSION = 1  # of the sounds and layouts; a change of either makes every miniature anew
 MARK = "miniature.json"  # the last file written: a folder without it is not a finished miniature
@@ -30,18 +32,21 @@ MARK = "miniature.json"  # the last file written: a folder without it is not a f
 class Miniature:
     """How one task's miniature is made.
 
-    `write(folder, seed, progress, **sizes)` fills an empty folder and returns counts by name; `sizes` says what may be
-    asked for: name -> (default, allowed), allowed being `(lowest, highest)` or the set of values.
+    `write(folder, seed, advance, **sizes)` fills an empty folder, calls `advance()` after each of its `clips(**sizes)`
+    clips and returns counts by name. `sizes` says what may be asked for: name -> (default, allowed), allowed being
+    `(lowest, highest)` or the set of values.
     """
 
+    title: str
     write: Callable[..., dict[str, int]]
+    clips: Callable[..., int]
     sizes: dict[str, tuple[float, tuple | frozenset]]
 
 
 MINIATURES = {
-    "audioset": Miniature(audioset.write, audioset.SIZES),
-    "esc50": Miniature(esc50.write, esc50.SIZES),
-    "ravdess": Miniature(ravdess.write, ravdess.SIZES),
+    "audioset": Miniature("Mini-AudioSet", audioset.write, audioset.clips, audioset.SIZES),
+    "esc50": Miniature("ESC-50 miniature", esc50.write, esc50.clips, esc50.SIZES),
+    "ravdess": Miniature("RAVDESS miniature", ravdess.write, ravdess.clips, ravdess.SIZES),
 }
 
 
@@ -62,12 +67,23 @@ def make(task: str, folder: str | Path, seed: int = 0, progress: bool = False, *
     partial = folder.parent / f".{folder.name}.{socket.gethostname()}-{os.getpid()}.partial"
     try:
         partial.mkdir()
-        counts = MINIATURES[task].write(partial, seed=seed, progress=progress, **request["sizes"])
+        counts = _fill(partial, MINIATURES[task], seed, progress, request["sizes"])
         (partial / MARK).write_text(json.dumps({**request, "counts": counts}, indent=2) + "\n", encoding="utf-8")
         _put_in_place(partial, folder, request)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _fill(folder: Path, miniature: Miniature, seed: int, progress: bool, sizes: dict) -> dict[str, int]:
+    """Write all but the mark, with a bar if it is wanted; returns the counts."""
+    if not progress:
+        return miniature.write(folder, seed, lambda: None, **sizes)
+    steps = bar(miniature.clips(**sizes), miniature.title, unit="clip")
+    try:
+        return miniature.write(folder, seed, steps.update, **sizes)
+    finally:
+        steps.close()
 
 
 def _request(task: str, seed: int, sizes: dict) -> dict:
@@ -133,7 +149,7 @@ def _put_in_place(partial: Path, folder: Path, request: dict) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes of this machine left beside `folder`."""
     stem = f".{folder.name}.{socket.gethostname()}-"
-    for leftover in folder.parent.glob(f"{stem}*.partial"):
+    for leftover in folder.parent.glob(f"{glob.escape(stem)}*.partial"):
         process = leftover.name.removeprefix(stem).split(".")[0]
         if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
             shutil.rmtree(leftover)

@@ -5,9 +5,9 @@
     metadata/events.csv                                          what is truly heard, and when
     audios/{split}_segments/Y{YTID}.wav                          32 kHz, 16 bit, mono
 
-A clip is one to three events at random times and levels over a background. `balanced_train` and `eval` have every class
-equally often; `unbalanced_train` has a long tail, whose order is that of the classes in the real set (section III of the
-paper's Fig. 12). Training labels are a little noisy, those of `eval` are true.
+A clip is one to three events at random times and levels over a background. In `balanced_train` and `eval` every class
+has at least the number of clips asked for; `unbalanced_train` has a long tail, in which the classes follow one another
+as they do in AudioSet. Training labels are a little noisy, those of `eval` are true.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from pannslib.datasets.miniature import instruments, signals, surroundings
 from pannslib.datasets.miniature.synthesis import (
@@ -32,11 +31,12 @@ from pannslib.datasets.miniature.synthesis import (
     normalised,
     reverberate,
     wander,
+    write_csv,
     write_wav,
 )
 
 RATE = 32_000
-MOST_EVENTS = 3
+COMPANY = (0.5, 0.35, 0.15)  # how often a clip has no, one and two more classes than the one it was made for
 TAIL = 150.0  # events of the commonest class for each of the rarest, before rounding
 MISSED = 0.06  # part of the training labels that are left out ...
 WRONG = 0.03  # ... and of the training clips that get one that isn't heard
@@ -107,16 +107,24 @@ SIZES = {
 }
 
 
+def clips(seconds: float, balanced_per_class: int, unbalanced: int, eval_per_class: int) -> int:
+    """How many clips a miniature of these sizes has."""
+    return unbalanced + len(SOUNDS) * (balanced_per_class + eval_per_class)
+
+
 def write(
     folder: Path,
     seed: int,
-    progress: bool,
+    advance: Callable[[], None],
     seconds: float,
     balanced_per_class: int,
     unbalanced: int,
     eval_per_class: int,
 ) -> dict[str, int]:
-    """Fill `folder` with `metadata/` and `audios/`; returns the number of clips of each split and of classes."""
+    """Fill `folder` with `metadata/` and `audios/`; returns the number of clips of each split and of classes.
+
+    `advance` is called after every clip.
+    """
     labels = _class_labels()
     plans = {
         "balanced_train": _balanced_plan(generator(seed, "audioset", 0, 0, 0), balanced_per_class),
@@ -126,26 +134,22 @@ def write(
     metadata = folder / "metadata"
     metadata.mkdir()
     _write_class_labels(metadata / "class_labels_indices.csv", labels)
-    events = []
-    with tqdm(total=sum(map(len, plans.values())), desc="Mini-AudioSet", unit="clip", disable=not progress) as bar:
-        for number, (split, plan) in enumerate(plans.items()):
-            audios = folder / "audios" / f"{split}_segments"
-            audios.mkdir(parents=True)
-            rows = []
-            for index, classes in enumerate(plan):
-                name = _youtube_id(seed, split, index)
-                rng = generator(seed, "audioset", number, 1, index)
-                wave, heard = mix(rng, classes, seconds)
-                write_wav(audios / f"Y{name}.wav", wave, RATE)
-                targets = classes if split == "eval" else _noisy(rng, classes)
-                rows.append((name, [SOUNDS[k].mid for k in targets]))
-                events += [(split, name, f"{on:.3f}", f"{off:.3f}", SOUNDS[k].mid) for k, on, off in heard]
-                bar.update()
-            _write_segments(metadata / f"{split}_segments.csv", rows, seconds)
-    with open(metadata / "events.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("split", "YTID", "onset_seconds", "offset_seconds", "mid"))
-        writer.writerows(events)
+    events = [("split", "YTID", "onset_seconds", "offset_seconds", "mid")]
+    for number, (split, plan) in enumerate(plans.items()):
+        audios = folder / "audios" / f"{split}_segments"
+        audios.mkdir(parents=True)
+        rows = []
+        for index, classes in enumerate(plan):
+            name = _youtube_id(seed, split, index)
+            rng = generator(seed, "audioset", number, 1, index)
+            wave, heard = mix(rng, classes, seconds)
+            write_wav(audios / f"Y{name}.wav", wave, RATE)
+            labelled = classes if split == "eval" else _noisy(rng, classes)
+            rows.append((name, [SOUNDS[k].mid for k in labelled]))
+            events += [(split, name, f"{on:.3f}", f"{off:.3f}", SOUNDS[k].mid) for k, on, off in heard]
+            advance()
+        _write_segments(metadata / f"{split}_segments.csv", rows, seconds)
+    write_csv(metadata / "events.csv", events)
     return {**{split: len(plan) for split, plan in plans.items()}, "classes": len(SOUNDS)}
 
 
@@ -175,7 +179,7 @@ def _company(rng: np.random.Generator, lead: int, share: np.ndarray) -> list[int
     """The other classes in a clip with `lead`: none, one or two, by their `share`."""
     weight = share.copy()
     weight[lead] = 0
-    others = rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2])
+    others = rng.choice([0, 1, 2], p=COMPANY)
     return [int(k) for k in rng.choice(len(share), others, replace=False, p=weight / weight.sum())]
 
 
@@ -191,7 +195,7 @@ def _noisy(rng: np.random.Generator, classes: list[int]) -> list[int]:
 
 
 def mix(rng: np.random.Generator, classes: list[int], seconds: float) -> tuple[np.ndarray, list[tuple]]:
-    """One clip of the given classes (numbers in SOUNDS): waveform `(samples,)`, and (class, onset, offset) in seconds."""
+    """One clip of the given classes (numbers in SOUNDS): `(samples,)`, and (class, onset, offset) in seconds."""
     samples = round(seconds * RATE)
     events, heard = np.zeros(samples, np.float32), []
     for k in classes:
@@ -200,20 +204,19 @@ def mix(rng: np.random.Generator, classes: list[int], seconds: float) -> tuple[n
         size = min(round(rng.uniform(shortest, max(min(sound.longest, seconds), shortest)) * RATE), samples)
         start = int(rng.integers(0, samples - size + 1))
         wave = normalised(np.asarray(sound.recipe(rng, size, RATE), np.float32), RATE)
-        events[start : start + size] += wave * np.float32(amplitude(rng.uniform(-12, 0)))
+        events[start : start + size] += wave * amplitude(rng.uniform(-10, 0))
         heard.append((k, start / RATE, (start + size) / RATE))
     if rng.random() < 0.5:
         events = reverberate(rng, events, RATE, between(rng, 0.1, 0.9), rng.uniform(0.05, 0.6))
-    snr = rng.uniform(3, 35)
-    wave = events + np.float32(amplitude(-12 - snr)) * background(rng, samples)
-    return wave * np.float32(amplitude(rng.uniform(-28, -8))), heard
+    wave = events + amplitude(rng.uniform(-45, -16)) * background(rng, samples)
+    return wave * amplitude(rng.uniform(-28, -8)), heard
 
 
 def background(rng: np.random.Generator, samples: int) -> np.ndarray:
     """The place: noise darker than pink, with resonances, a band limit and a level that drifts; RMS about 1."""
     peaks = tuple((between(rng, 80, 6000), rng.uniform(0.2, 1.5), rng.uniform(-8, 10)) for _ in range(2))
     place = noise(rng, samples, RATE, tilt=rng.uniform(-10, -4), high=between(rng, 2000, 15000), peaks=peaks)
-    return place * np.exp2(wander(rng, samples, RATE, 2, 0.4)).astype(np.float32)
+    return place * np.exp2(wander(rng, samples, RATE, 2, 0.4))
 
 
 # --- files -----------------------------------------------------------------------------------------------------

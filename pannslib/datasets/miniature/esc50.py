@@ -7,13 +7,12 @@ Sounds that end before the clip does are followed by exact zeros, as 74 of the 4
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from pannslib.datasets.miniature.synthesis import (
     amplitude,
@@ -21,7 +20,6 @@ from pannslib.datasets.miniature.synthesis import (
     between,
     contour,
     convolve,
-    cycles,
     dying,
     faded,
     generator,
@@ -32,16 +30,18 @@ from pannslib.datasets.miniature.synthesis import (
     partials,
     resonate,
     reverberate,
+    sawtooth,
     scatter,
     tone,
     wander,
+    write_csv,
     write_wav,
 )
 
 RATE = 44_100
 SECONDS = 5
 FOLDS = 5
-MOST_TAKES = 3
+TAKES = (1, 1, 2, 3)  # clips cut from one recording, each number as likely as the others
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
 HUM_TO_HISS = (-9.0, -2.0)  # tilt of the noise behind a recording, in dB per octave
 
@@ -59,8 +59,8 @@ def rain(rng, samples, rate):
 def sea_waves(rng, samples, rate):
     """Noise that swells and breaks every few seconds and grows brighter as it breaks."""
     period = between(rng, 3, 9)
-    swell = 0.5 + 0.5 * np.sin(2 * np.pi * (cycles(1 / period, samples, rate) + rng.random()))
-    swell = (swell ** rng.uniform(1, 4)).astype(np.float32)
+    swell = 0.5 + 0.5 * tone(1 / period, samples, rate, rng.random())
+    swell = swell ** rng.uniform(1, 4)
     deep = noise(rng, samples, rate, tilt=rng.uniform(-6, -3))
     spray = noise(rng, samples, rate, tilt=rng.uniform(-3, 0), low=between(rng, 500, 2000))
     return deep * (0.15 + swell) + spray * swell**2 * rng.uniform(0.1, 0.9)
@@ -68,7 +68,7 @@ def sea_waves(rng, samples, rate):
 
 def wind(rng, samples, rate):
     """Low noise in gusts, with now and then a whistle where the gust is strong."""
-    gust = np.exp2(wander(rng, samples, rate, between(rng, 0.4, 2), rng.uniform(0.4, 1.5))).astype(np.float32)
+    gust = np.exp2(wander(rng, samples, rate, between(rng, 0.4, 2), rng.uniform(0.4, 1.5)))
     body = noise(
         rng, samples, rate, tilt=rng.uniform(-8, -3), peaks=((between(rng, 150, 700), 0.5, rng.uniform(0, 12)),)
     )
@@ -145,8 +145,7 @@ def water_drops(rng, samples, rate):
 def helicopter(rng, samples, rate):
     """Low pulses of blades at 8 to 20 a second over turbine noise that the blades chop."""
     tempo = between(rng, 8, 20)
-    phase = cycles(tempo, samples, rate, rng.random()) % 1.0
-    chop = np.exp(-phase * rng.uniform(2, 9)).astype(np.float32)
+    chop = np.exp(-rng.uniform(2, 9) * sawtooth(tempo, samples, rate, rng.random()))
     low = noise(rng, samples, rate, tilt=-6, peaks=((between(rng, 60, 200), 0.7, rng.uniform(4, 12)),))
     turbine = noise(rng, samples, rate, tilt=rng.uniform(-5, -2), low=200)
     return low * chop + rng.uniform(0.1, 0.6) * turbine * (0.4 + chop)
@@ -173,12 +172,10 @@ def chainsaw(rng, samples, rate):
 
 def siren(rng, samples, rate):
     """A wail, a yelp or two tones in turn, heard through a horn."""
-    kind, centre = rng.integers(3), between(rng, 500, 1100)
-    phase = cycles(between(rng, 0.2, 0.6) if kind == 0 else between(rng, 0.6, 4), samples, rate, rng.random())
-    if kind == 2:
-        sweep = np.where(phase % 1 < 0.5, 0.0, 0.4)
-    else:
-        sweep = rng.uniform(0.3, 0.6) * np.sin(2 * np.pi * phase)
+    centre, depth = between(rng, 500, 1100), rng.uniform(0.2, 0.6)
+    slowest, quickest = ((0.2, 0.6), (2.0, 4.0), (0.6, 2.0))[kind := rng.integers(3)]
+    sweep = tone(between(rng, slowest, quickest), samples, rate, rng.random())
+    sweep = depth * (np.sign(sweep) if kind == 2 else sweep)
     formants = ((between(rng, 900, 2500), 0.7, 10.0),)
     return harmonic_tone(centre * np.exp2(sweep), partials(20, -6, formants, centre), samples, rate)
 
@@ -220,13 +217,13 @@ def vacuum_cleaner(rng, samples, rate):
 def hand_saw(rng, samples, rate):
     """Strokes to and fro: noise roughened by teeth, the pull brighter than the push."""
     tempo = between(rng, 0.8, 3)
-    phase = cycles(tempo, samples, rate, rng.random())
-    speed = np.abs(np.sin(np.pi * phase)).astype(np.float32)
+    stroke = tone(tempo / 2, samples, rate, rng.random())  # its sign is the direction
+    speed = np.abs(stroke)
     teeth = tone(between(rng, 60, 250) * (0.3 + speed), samples, rate)
     rasp = noise(rng, samples, rate, tilt=-1, peaks=((between(rng, 800, 4000), 0.8, 10.0),)) * (
         1 + rng.uniform(0.3, 1) * teeth
     )
-    return rasp * speed * np.where(phase % 2 < 1, 1.0, rng.uniform(0.2, 0.8))
+    return rasp * speed * np.where(stroke > 0, np.float32(1), np.float32(rng.uniform(0.2, 0.8)))
 
 
 def _specks(rng, samples, rate, density, weight=None):
@@ -280,36 +277,39 @@ SIZES = {"clips_per_class_and_fold": (4, (1, 200)), "classes": (10, (2, len(CATE
 # --- recordings, clips, files ----------------------------------------------------------------------------------
 
 
-def write(folder: Path, seed: int, progress: bool, clips_per_class_and_fold: int, classes: int) -> dict[str, int]:
-    """Fill `folder` with `audio/` and `meta/esc50.csv`; returns the number of clips and of source recordings."""
+def clips(clips_per_class_and_fold: int, classes: int) -> int:
+    """How many clips a miniature of these sizes has."""
+    return classes * FOLDS * clips_per_class_and_fold
+
+
+def write(
+    folder: Path, seed: int, advance: Callable[[], None], clips_per_class_and_fold: int, classes: int
+) -> dict[str, int]:
+    """Fill `folder` with `audio/` and `meta/esc50.csv`; returns the number of clips and of source recordings.
+
+    `advance` is called after every clip.
+    """
     (folder / "audio").mkdir()
     (folder / "meta").mkdir()
     rows, recordings = [], 0
-    total = classes * FOLDS * clips_per_class_and_fold
-    with tqdm(total=total, desc="ESC-50 miniature", unit="clip", disable=not progress) as bar:
-        for number, category in enumerate(CATEGORIES[:classes]):
-            for fold in range(1, FOLDS + 1):
-                left = clips_per_class_and_fold
-                while left > 0:
-                    rng = generator(seed, "esc50", number, fold, left)
-                    takes = min(int(rng.choice([1, 1, 2, MOST_TAKES])), left)
-                    recordings += 1
-                    source = 100_000 + 37 * recordings
-                    rows += _write_takes(folder / "audio", rng, category, fold, source, takes)
-                    left -= takes
-                    bar.update(takes)
-    with open(folder / "meta" / "esc50.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(sorted(rows))
+    for (number, category), fold in product(enumerate(CATEGORIES[:classes]), range(1, FOLDS + 1)):
+        left = clips_per_class_and_fold
+        while left > 0:
+            rng = generator(seed, "esc50", number, fold, left)
+            takes = min(int(rng.choice(TAKES)), left)
+            recordings += 1
+            for row in _write_takes(folder / "audio", rng, category, fold, 100_000 + 37 * recordings, takes):
+                rows.append(row)
+                advance()
+            left -= takes
+    write_csv(folder / "meta" / "esc50.csv", [COLUMNS, *sorted(rows)])
     return {"clips": len(rows), "recordings": recordings}
 
 
-def _write_takes(audio: Path, rng, category: Category, fold: int, source: int, takes: int) -> list[tuple]:
-    """Make one source recording and write its `takes` clips; returns their rows of the metadata."""
+def _write_takes(audio: Path, rng, category: Category, fold: int, source: int, takes: int) -> Iterator[tuple]:
+    """Make one source recording and write its `takes` clips, one a step; yields their rows of the metadata."""
     samples = SECONDS * RATE
     recording = record(rng, category.recipe, takes * samples, RATE)
-    rows = []
     for index in range(takes):
         clip = recording[index * samples : (index + 1) * samples]
         if category.may_end_early and rng.random() < 0.4:
@@ -318,8 +318,7 @@ def _write_takes(audio: Path, rng, category: Category, fold: int, source: int, t
         take = "ABC"[index]
         name = f"{fold}-{source}-{take}-{category.target}.wav"
         write_wav(audio / name, clip, RATE)
-        rows.append((name, fold, category.target, category.name, category.esc10, source, take))
-    return rows
+        yield name, fold, category.target, category.name, category.esc10, source, take
 
 
 def record(rng: np.random.Generator, recipe: Callable[..., np.ndarray], samples: int, rate: int) -> np.ndarray:
@@ -328,11 +327,6 @@ def record(rng: np.random.Generator, recipe: Callable[..., np.ndarray], samples:
     if rng.random() < 0.5:
         sound = reverberate(rng, sound, rate, between(rng, 0.1, 0.8), rng.uniform(0.1, 0.6))
     place = noise(rng, samples, rate, tilt=rng.uniform(*HUM_TO_HISS), high=between(rng, 3000, 20000))
-    mixed = sound + np.float32(amplitude(rng.uniform(-45, -14))) * place
-    microphone = _microphone(rng)
-    return convolve(mixed, microphone) * np.float32(amplitude(rng.uniform(-36, -10)))
-
-
-def _microphone(rng: np.random.Generator) -> np.ndarray:
-    """The impulse response of a plain microphone: a slight tilt towards bass or treble."""
-    return np.array([1.0, rng.uniform(-0.5, 0.6)], np.float32)
+    mixed = sound + amplitude(rng.uniform(-45, -14)) * place
+    mixed[1:] += rng.uniform(-0.5, 0.6) * mixed[:-1]  # a microphone's tilt towards treble or bass
+    return mixed * amplitude(rng.uniform(-36, -10))

@@ -11,7 +11,6 @@ from pannslib.datasets.miniature.synthesis import (
     beats,
     between,
     contour,
-    cycles,
     dying,
     faded,
     harmonic_tone,
@@ -19,6 +18,7 @@ from pannslib.datasets.miniature.synthesis import (
     noise,
     partials,
     scatter,
+    tone,
     wander,
 )
 
@@ -30,7 +30,7 @@ VOWELS = ((730.0, 1090.0, 2440.0), (530.0, 1840.0, 2480.0), (300.0, 870.0, 2240.
 def _sung(rng, pitch, formants, vibrato, samples, rate):
     """One voice on a held note with vibrato and the formants of a vowel."""
     speed, depth = between(rng, 4.5, 6.5), vibrato * rng.uniform(0.5, 1.5)
-    swing = depth * np.sin(2 * np.pi * cycles(speed, samples, rate, rng.random())) + wander(rng, samples, rate, 8, 0.1)
+    swing = depth * tone(speed, samples, rate, rng.random()) + wander(rng, samples, rate, 8, 0.1)
     peaks = tuple(
         (centre * rng.uniform(0.9, 1.15), 0.25, height) for centre, height in zip(formants, (14, 12, 10), strict=True)
     )
@@ -64,17 +64,6 @@ def organ(rng, samples, rate):
     notes = root * 2 ** (rng.choice(SCALE, rng.integers(2, 5), replace=False) / 12)
     chord = sum(harmonic_tone(note, stops, samples, rate, rng.random()) for note in notes)
     return faded(chord + 0.02 * noise(rng, samples, rate, tilt=-2), rate, 0.04, 0.06)
-
-
-def violin(rng, samples, rate):
-    """A bowed string: every harmonic, vibrato, a scratchy start to each note."""
-    pitch = between(rng, 200, 1200)
-    notes = np.repeat(rng.choice(SCALE, 3), -(-samples // 3))[:samples] if rng.random() < 0.5 else np.zeros(samples)
-    vibrato = 0.3 * np.sin(2 * np.pi * cycles(between(rng, 5, 7), samples, rate)) * contour(samples, 0, 1, 1)
-    formants = ((450.0, 0.3, 8.0), (1100.0, 0.4, 5.0), (2900.0, 0.5, 7.0))
-    string = harmonic_tone(pitch * np.exp2((notes + vibrato) / 12), partials(40, -6, formants, pitch), samples, rate)
-    bow = np.exp2(wander(rng, samples, rate, 4, 0.4)) + 0
-    return faded(string * bow + 0.04 * noise(rng, samples, rate, low=1500), rate, between(rng, 0.03, 0.15), 0.1)
 
 
 def plucked_string(rng, samples, rate):
@@ -154,26 +143,3 @@ def drum_roll(rng, samples, rate):
     starts = beats(rng, samples, rate, between(rng, 14, 28), 0.08)
     swell = contour(samples, *rng.uniform(0.3, 1, 3))
     return scatter(samples, starts, _snare(rng, rate), swell[starts] * rng.uniform(0.7, 1, len(starts)))
-
-
-def bass_drum(rng, samples, rate):
-    """A deep skin whose pitch drops as it is struck, in a steady beat."""
-    size = int(0.4 * rate)
-    pitch = between(rng, 40, 80) * (1 + 1.5 * np.exp(-np.arange(size) / (0.03 * rate)))
-    stroke = harmonic_tone(pitch, np.array([1, 0.1]), size, rate, 0.25) * dying(size, rate, between(rng, 0.2, 0.7))
-    click = noise(rng, size, rate, low=1000, high=6000) * dying(size, rate, 0.02)
-    starts = beats(rng, samples, rate, between(rng, 1.2, 4), 0.01)
-    return scatter(samples, starts, faded(stroke + rng.uniform(0, 0.2) * click, rate, 0.001, 0.05))
-
-
-def hi_hat(rng, samples, rate):
-    """Two cymbals: bright noise cut short, in even eighths with accents."""
-    size = int(0.15 * rate)
-    metal = noise(
-        rng, size, rate, low=between(rng, 4000, 8000), peaks=tuple((f, 0.05, 10.0) for f in rng.uniform(4e3, 1e4, 4))
-    )
-    stroke = metal * dying(size, rate, between(rng, 0.04, 0.4))
-    starts = beats(rng, samples, rate, between(rng, 3, 9), 0.01)
-    return scatter(
-        samples, starts, faded(stroke, rate, 0.0, 0.03), np.where(np.arange(len(starts)) % 2, rng.uniform(0.3, 1), 1.0)
-    )

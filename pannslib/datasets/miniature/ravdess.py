@@ -1,17 +1,17 @@
 """The RAVDESS miniature: emotional speech of synthetic actors in the layout of Livingstone and Russo (2018).
 
-`Actor_XX/03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor}.wav`, 48 kHz, 16 bit, mono, 3 to 4.5 s with silence
-before and after; odd actors are male, even ones female; neutral has one intensity. Emotion is in the way of speaking
-only, and every actor expresses it in an own measure, so that emotions overlap from one actor to another.
+`Actor_XX/03-01-{emotion}-{intensity}-{statement}-{repetition}-{actor}.wav`, 48 kHz, 16 bit, mono, 3 to 4.5 s with
+silence before and after; odd actors are male, even ones female; neutral has one intensity. Emotion is in the way of
+speaking only, and every actor expresses it in an own measure, so that emotions overlap from one actor to another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from pannslib.datasets.miniature.synthesis import amplitude, generator, noise, write_wav
 from pannslib.datasets.miniature.voice import Manner, draw_speaker, speak
@@ -105,8 +105,16 @@ PARTS = {60: (2, 2), 30: (1, 2), 15: (1, 1)}
 SIZES = {"actors": (8, (2, 24)), "files_per_actor": (30, frozenset(PARTS))}
 
 
-def write(folder: Path, seed: int, progress: bool, actors: int, files_per_actor: int) -> dict[str, int]:
-    """Fill `folder` with one folder an actor; returns the number of files and of actors."""
+def clips(actors: int, files_per_actor: int) -> int:
+    """How many clips a miniature of these sizes has."""
+    return actors * files_per_actor
+
+
+def write(folder: Path, seed: int, advance: Callable[[], None], actors: int, files_per_actor: int) -> dict[str, int]:
+    """Fill `folder` with one folder an actor; returns the number of clips and of actors.
+
+    `advance` is called after every clip.
+    """
     statements, repetitions = PARTS[files_per_actor]
     takes = [
         (emotion, intensity, statement, repetition)
@@ -114,15 +122,14 @@ def write(folder: Path, seed: int, progress: bool, actors: int, files_per_actor:
         for statement, repetition in product(range(1, statements + 1), range(1, repetitions + 1))
         if not (emotion == 1 and intensity == 2)
     ]
-    with tqdm(total=actors * len(takes), desc="RAVDESS miniature", unit="clip", disable=not progress) as bar:
-        for actor in range(1, actors + 1):
-            speaker = draw_speaker(generator(seed, "ravdess", actor, 0, 0, 0, 0), female=actor % 2 == 0)
-            place = folder / f"Actor_{actor:02d}"
-            place.mkdir()
-            for take in takes:
-                name = "03-01-" + "-".join(f"{part:02d}" for part in (*take, actor)) + ".wav"
-                write_wav(place / name, _utterance(generator(seed, "ravdess", actor, *take), speaker, *take[:3]), RATE)
-                bar.update()
+    for actor in range(1, actors + 1):
+        speaker = draw_speaker(generator(seed, "ravdess", actor, 0, 0, 0, 0), female=actor % 2 == 0)
+        place = folder / f"Actor_{actor:02d}"
+        place.mkdir()
+        for take in takes:
+            name = "03-01-" + "-".join(f"{part:02d}" for part in (*take, actor)) + ".wav"
+            write_wav(place / name, _utterance(generator(seed, "ravdess", actor, *take), speaker, *take[:3]), RATE)
+            advance()
     return {"clips": actors * len(takes), "actors": actors}
 
 
@@ -133,6 +140,6 @@ def _utterance(rng: np.random.Generator, speaker, emotion: int, intensity: int, 
     phones, accents = STATEMENTS[statement - 1]
     sentence = speak(rng, speaker, tuple(phones), accents, manner, RATE)
     before, after = (int(seconds * RATE) for seconds in rng.uniform(*SILENCE, 2))
-    wave = noise(rng, before + len(sentence) + after, RATE, tilt=-4) * np.float32(amplitude(speaker.floor))
+    wave = noise(rng, before + len(sentence) + after, RATE, tilt=-4) * amplitude(speaker.floor)
     wave[before : before + len(sentence)] += sentence
     return wave

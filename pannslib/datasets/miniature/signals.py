@@ -12,7 +12,6 @@ from pannslib.datasets.miniature.synthesis import (
     beats,
     between,
     contour,
-    cycles,
     dying,
     faded,
     gate,
@@ -21,8 +20,8 @@ from pannslib.datasets.miniature.synthesis import (
     noise,
     partials,
     resonate,
+    sawtooth,
     scatter,
-    seconds_axis,
     tone,
     wander,
 )
@@ -40,7 +39,7 @@ def sine_wave(rng, samples, rate):
 def chirp_tone(rng, samples, rate):
     """A pure tone that glides up or down by one to four octaves, once or several times over."""
     span, low = rng.uniform(1, 4), between(rng, 150, 1200)
-    sweep = (cycles(rng.integers(1, 5) * rate / samples, samples, rate) % 1.0) * span
+    sweep = span * sawtooth(rng.integers(1, 5) * rate / samples, samples, rate)
     if rng.random() < 0.5:
         sweep = span - sweep
     return faded(tone(low * np.exp2(sweep), samples, rate), rate, 0.01, 0.01)
@@ -122,13 +121,13 @@ def civil_defense_siren(rng, samples, rate):
 
 def ambulance_siren(rng, samples, rate):
     """Two tones in turn, each held for a quarter to three quarters of a second."""
-    turn = cycles(between(rng, 0.7, 2.2), samples, rate, rng.random()) % 1.0 < 0.5
+    turn = sawtooth(between(rng, 0.7, 2.2), samples, rate, rng.random()) < 0.5
     return _siren(rng, rng.uniform(0.15, 0.35) * np.where(turn, 1, -1), samples, rate)
 
 
 def police_siren(rng, samples, rate):
     """The yelp: up quickly and down again, two to six times a second."""
-    sweep = np.abs(2 * (cycles(between(rng, 2, 6), samples, rate, rng.random()) % 1.0) - 1) * 2 - 1
+    sweep = np.abs(2 * sawtooth(between(rng, 2, 6), samples, rate, rng.random()) - 1) * 2 - 1
     return _siren(rng, rng.uniform(0.3, 0.7) * sweep, samples, rate)
 
 
@@ -153,30 +152,17 @@ def mains_hum(rng, samples, rate):
 def human_whistling(rng, samples, rate):
     """A breathy pure tone between 600 Hz and 2.5 kHz that slides through a tune."""
     notes = np.cumsum(rng.integers(-3, 4, int(samples / rate * between(rng, 2, 6)) + 2)) / 12
-    index = np.minimum((np.arange(samples) / samples * len(notes)).astype(int), len(notes) - 1)
-    glide = np.convolve(np.pad(notes[index], 400, mode="edge"), np.ones(801) / 801, mode="valid")
-    vibrato = rng.uniform(0, 0.03) * np.sin(2 * np.pi * cycles(between(rng, 4, 7), samples, rate))
+    glide = contour(samples, *np.repeat(notes, 6))  # a sixth of a note's length from one note to the next
+    vibrato = rng.uniform(0, 0.03) * tone(between(rng, 4, 7), samples, rate)
     pitch = between(rng, 700, 2000) * np.exp2(glide + vibrato + wander(rng, samples, rate, 5, 0.01))
-    loud = np.exp2(wander(rng, samples, rate, 5, 0.5)).astype(np.float32)
+    loud = np.exp2(wander(rng, samples, rate, 5, 0.5))
     breath = noise(rng, samples, rate, low=600, high=5000)
     return faded((tone(pitch, samples, rate) + rng.uniform(0.01, 0.1) * breath) * loud, rate, 0.05, 0.05)
 
 
-def sonar(rng, samples, rate):
-    """A ping near 1 kHz that dies away over its echoes, and the next one some time later."""
-    size, pitch = int(min(1.2, samples / rate) * rate), between(rng, 500, 2500)
-    ping = tone(pitch * contour(size, 1, rng.uniform(0.97, 1.03)), size, rate) * dying(
-        size, rate, between(rng, 0.1, 0.5)
-    )
-    echoes = scatter(
-        size, np.array([0, 0.13, 0.22, 0.37, 0.55]) * rng.uniform(0.7, 1.5) * rate, ping, [1, 0.3, 0.2, 0.1, 0.05]
-    )
-    return scatter(samples, beats(rng, samples, rate, between(rng, 0.6, 1.5)), faded(echoes, rate, 0.005, 0.1))
-
-
 def buzzer(rng, samples, rate):
     """The rasp of an armature at 80 to 300 Hz, pressed once or a few times."""
-    pitch = between(rng, 80, 300) * (1 + 0.02 * np.exp(-seconds_axis(samples, rate) * 20))
+    pitch = between(rng, 80, 300) * (1 + 0.02 * dying(samples, rate, 0.35))
     wave = harmonic_tone(pitch, partials(120, rng.uniform(-5, -1)), samples, rate)
     wave = wave + resonate(wave, rate, [between(rng, 800, 3000)], [200.0], [rng.uniform(2, 10)])
     if rng.random() < 0.5:

@@ -1,7 +1,7 @@
 """Recipes of Mini-AudioSet, third part: noises, things that click and rattle, machines, animals.
 
-Each recipe is `(rng, samples, rate) -> waveform` of one event, float32 `(samples,)` at any level. The rattling ones share
-much of their spectrum and differ in when they strike.
+Each recipe is `(rng, samples, rate) -> waveform` of one event, float32 `(samples,)` at any level. The rattling ones
+share much of their spectrum and differ in when they strike.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from pannslib.datasets.miniature.synthesis import (
     between,
     contour,
     convolve,
-    cycles,
     dying,
     faded,
     harmonic_tone,
     modes,
     noise,
     partials,
-    resonate,
+    sawtooth,
     scatter,
     tone,
     wander,
@@ -43,7 +42,7 @@ def pink_noise(rng, samples, rate):
 def static(rng, samples, rate):
     """A badly tuned receiver: hiss that breaks off and spits clicks."""
     hiss = noise(rng, samples, rate, tilt=rng.uniform(-3, 1), low=300, high=between(rng, 3000, 12000))
-    drop = np.exp2(2 * np.minimum(wander(rng, samples, rate, 25, 1.0), 0.5)).astype(np.float32)
+    drop = np.exp2(2 * np.minimum(wander(rng, samples, rate, 25, 1.0), 0.5))
     spits = np.zeros(samples, np.float32)
     moments = rng.integers(0, samples, int(between(rng, 20, 200) * samples / rate))
     spits[moments] = rng.normal(0, rng.uniform(3, 12), len(moments))
@@ -53,7 +52,7 @@ def static(rng, samples, rate):
 def whoosh(rng, samples, rate):
     """Something passes: noise whose band rises and falls again once, loudest in the middle."""
     middle, width = rng.uniform(0.35, 0.65), between(rng, 0.08, 0.25)
-    near = np.exp(-0.5 * ((np.arange(samples) / samples - middle) / width) ** 2).astype(np.float32)
+    near = np.exp(-0.5 * ((contour(samples, 0, 1) - middle) / width) ** 2)
     low = noise(rng, samples, rate, tilt=-3, low=150, high=between(rng, 500, 1200))
     high = noise(rng, samples, rate, tilt=-1, low=between(rng, 800, 2000), high=between(rng, 3000, 9000))
     return near * (low + rng.uniform(0.5, 1.5) * high * near**2)
@@ -61,18 +60,10 @@ def whoosh(rng, samples, rate):
 
 def throbbing(rng, samples, rate):
     """Low noise and hum whose level beats evenly two to nine times a second."""
-    beat = 0.5 + 0.5 * np.sin(2 * np.pi * cycles(between(rng, 2, 9), samples, rate, rng.random()))
+    beat = 0.5 + 0.5 * tone(between(rng, 2, 9), samples, rate, rng.random())
     hum = harmonic_tone(between(rng, 40, 130), partials(12, rng.uniform(-9, -4)), samples, rate)
     body = noise(rng, samples, rate, tilt=rng.uniform(-7, -3)) * rng.uniform(0.2, 1) + hum * rng.uniform(0.2, 1)
-    return faded(body * (beat ** rng.uniform(0.7, 3)).astype(np.float32), rate, 0.03, 0.03)
-
-
-def thunder(rng, samples, rate):
-    """A crack or none, then a rolling rumble that comes in waves and sinks in pitch and level."""
-    roll = np.exp2(wander(rng, samples, rate, 6, 1.2)) * contour(samples, 1, rng.uniform(0.3, 1), 0.1)
-    rumble = noise(rng, samples, rate, tilt=rng.uniform(-9, -6), low=30) * roll.astype(np.float32)
-    crack = noise(rng, samples, rate, tilt=-2) * dying(samples, rate, between(rng, 0.3, 1.5))
-    return faded(rumble + rng.uniform(0, 0.5) * crack, rate, 0.02, 0.2)
+    return faded(body * beat ** rng.uniform(0.7, 3), rate, 0.03, 0.03)
 
 
 def boiling(rng, samples, rate):
@@ -92,7 +83,7 @@ def boiling(rng, samples, rate):
 def heartbeat(rng, samples, rate):
     """Lub-dub: two dull thumps close together, again and again, 50 to 130 a minute."""
     size, tempo = int(0.15 * rate), between(rng, 0.9, 2.2)
-    thump = modes(size, rate, between(rng, 35, 80) * np.array([1, 1.5, 2.1]), between(rng, 0.08, 0.2), [1, 0.5, 0.3])
+    thump = modes(size, rate, between(rng, 60, 150) * np.array([1, 1.5, 2.1]), between(rng, 0.08, 0.2), [1, 0.5, 0.3])
     starts = beats(rng, samples, rate, tempo, 0.02)
     second = starts + int(rng.uniform(0.28, 0.36) / tempo * rate)
     return scatter(samples, starts, thump) + rng.uniform(0.4, 0.9) * scatter(samples, second, thump)
@@ -117,7 +108,7 @@ def clapping(rng, samples, rate):
 def applause(rng, samples, rate):
     """A crowd: hundreds of claps a second, none in time with another."""
     wave, people = np.zeros(samples, np.float32), int(between(rng, 20, 200))
-    for _ in range(4):
+    for _ in range(2):
         crowd = np.zeros(samples, np.float32)
         moments = rng.integers(0, samples, rng.poisson(people * samples / rate))
         crowd[moments] = rng.lognormal(0, 0.6, len(moments))
@@ -161,7 +152,7 @@ def ratchet(rng, samples, rate):
     size = int(0.03 * rate)
     click = modes(size, rate, rng.uniform(1500, 7000, 4), rng.uniform(0.005, 0.03, 4), rng.uniform(0.3, 1, 4))
     click += 0.5 * noise(rng, size, rate, low=1500) * dying(size, rate, 0.005)
-    pull = cycles(between(rng, 0.7, 2.5), samples, rate, rng.random()) % 1.0
+    pull = sawtooth(between(rng, 0.7, 2.5), samples, rate, rng.random())
     fast, slow = between(rng, 20, 50), between(rng, 5, 15)
     tempo = fast * (slow / fast) ** (pull if rng.random() < 0.5 else 1 - pull)
     starts = beats(rng, samples, rate, tempo)
@@ -174,7 +165,7 @@ def machine_gun(rng, samples, rate):
     blast = noise(rng, size, rate, tilt=rng.uniform(-4, -1)) * dying(size, rate, between(rng, 0.05, 0.25))
     shot = blast + rng.uniform(0.3, 1) * modes(size, rate, between(rng, 60, 140), 0.12)
     starts = beats(rng, samples, rate, between(rng, 7, 16), 0.01)
-    burst = cycles(between(rng, 0.6, 1.6), samples, rate, rng.random()) % 1.0 < rng.uniform(0.4, 0.8)
+    burst = sawtooth(between(rng, 0.6, 1.6), samples, rate, rng.random()) < rng.uniform(0.4, 0.8)
     kept = starts[burst[starts]]
     return scatter(samples, kept if len(kept) else starts, faded(shot, rate, 0.0, 0.05))
 
@@ -209,20 +200,9 @@ def idling(rng, samples, rate):
 
 def revving(rng, samples, rate):
     """The same motor driven up by an octave or two and let go, once or twice."""
-    throttle = np.abs(np.sin(np.pi * cycles(rng.integers(1, 3) * rate / samples, samples, rate))) ** 0.7
+    throttle = np.abs(tone(rng.integers(1, 3) * rate / samples / 2, samples, rate)) ** 0.7
     pitch = between(rng, 18, 50) * np.exp2(rng.uniform(1, 2.2) * throttle)
     return faded(_motor(rng, pitch, rng.uniform(-6, -3), samples, rate) * (0.3 + throttle), rate, 0.05, 0.05)
-
-
-def jackhammer(rng, samples, rate):
-    """Hard metallic blows at 12 to 30 a second with the hiss of compressed air."""
-    size = int(0.06 * rate)
-    blow = modes(
-        size, rate, between(rng, 300, 900) * np.array([1, 2.7, 5.1, 8.3]), between(rng, 0.02, 0.08), [1, 0.8, 0.6, 0.4]
-    )
-    blow += rng.uniform(0.3, 1) * noise(rng, size, rate) * dying(size, rate, 0.02)
-    starts = beats(rng, samples, rate, between(rng, 12, 30), 0.03)
-    return scatter(samples, starts, blow, rng.uniform(0.7, 1, len(starts))) + 0.05 * noise(rng, samples, rate)
 
 
 # --- animals ---------------------------------------------------------------------------------------------------
@@ -233,25 +213,6 @@ def mosquito(rng, samples, rate):
     pitch = between(rng, 350, 800) * np.exp2(wander(rng, samples, rate, 3, 0.06))
     near = np.exp2(wander(rng, samples, rate, 2, 1.2))
     return faded(harmonic_tone(pitch, partials(14, rng.uniform(-7, -2)), samples, rate) * near, rate, 0.1, 0.1)
-
-
-def purr(rng, samples, rate):
-    """A cat: soft noise pulsed some 25 times a second, breathing in and out."""
-    pulse = np.abs(np.sin(np.pi * cycles(between(rng, 20, 30), samples, rate))) ** rng.uniform(2, 8)
-    breath = 0.6 + 0.4 * np.sin(2 * np.pi * cycles(between(rng, 0.5, 1.2), samples, rate, rng.random()))
-    fur = noise(rng, samples, rate, tilt=-5, peaks=((between(rng, 150, 500), 0.8, 8.0),))
-    return faded(fur * (pulse * breath).astype(np.float32), rate, 0.1, 0.1)
-
-
-def croak(rng, samples, rate):
-    """A frog: trains of quick pulses through the resonance of the throat, a few croaks a second."""
-    size, throat = int(between(rng, 0.12, 0.45) * rate), between(rng, 500, 2200)
-    pulses = np.zeros(size, np.float32)
-    pulses[beats(rng, size, rate, between(rng, 30, 80) * contour(size, 1, rng.uniform(0.8, 1.3)))] = 1
-    call = resonate(pulses, rate, [throat, 2.1 * throat], [throat / 8, throat / 5], [1, 0.5]) * contour(
-        size, 0.3, 1, 0.2
-    )
-    return scatter(samples, beats(rng, samples, rate, between(rng, 0.9, 2.5), 0.05), call.astype(np.float32))
 
 
 def hoot(rng, samples, rate):

@@ -7,7 +7,9 @@ Nothing here calls BLAS: its results would depend on the number of threads.
 
 from __future__ import annotations
 
+import csv
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,8 +42,8 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def contour(samples: int, *values: float) -> np.ndarray:
-    """`values`, equally spaced over the sound and joined by straight lines: `(samples,)` float64."""
-    return np.interp(np.arange(samples), np.linspace(0, max(samples - 1, 1), len(values)), values)
+    """`values`, equally spaced over the sound and joined by straight lines: `(samples,)` float32."""
+    return np.interp(np.arange(samples), np.linspace(0, max(samples - 1, 1), len(values)), values).astype(np.float32)
 
 
 def wander(rng: np.random.Generator, samples: int, rate: int, speed: float, depth: float) -> np.ndarray:
@@ -50,14 +52,9 @@ def wander(rng: np.random.Generator, samples: int, rate: int, speed: float, dept
     return contour(samples, *rng.normal(0.0, depth, points))
 
 
-def seconds_axis(samples: int, rate: int) -> np.ndarray:
-    """The time of each sample in seconds: `(samples,)` float64."""
-    return np.arange(samples) / rate
-
-
 def amplitude(decibels: float | np.ndarray) -> float | np.ndarray:
     """dB to a factor."""
-    return 10.0 ** (np.asarray(decibels) / 20.0)
+    return 10.0 ** (decibels / 20.0)
 
 
 # --- sources ----------------------------------------------------------------------------------------------------
@@ -106,13 +103,18 @@ def cycles(frequency: float | np.ndarray, samples: int, rate: int, start: float 
     """The running phase of a tone of constant or changing frequency, in periods: `(samples,)` float64."""
     if np.ndim(frequency) == 0:
         return start + np.arange(samples) * (float(frequency) / rate)
-    return start + np.cumsum(frequency) / rate
+    return start + np.cumsum(frequency, dtype=np.float64) / rate
+
+
+def sawtooth(frequency: float | np.ndarray, samples: int, rate: int, start: float = 0.0) -> np.ndarray:
+    """How much of each period is over, from 0 to 1: `(samples,)`; not band-limited, so for slow movements only."""
+    phase = cycles(frequency, samples, rate, start)
+    return (phase - np.floor(phase)).astype(np.float32)
 
 
 def tone(frequency: float | np.ndarray, samples: int, rate: int, start: float = 0.0) -> np.ndarray:
     """A sine of amplitude 1; `frequency` is a number or `(samples,)`, `start` its first phase in periods."""
-    phase = cycles(frequency, samples, rate, start)
-    return np.sin((2 * np.pi * (phase - np.floor(phase))).astype(np.float32))
+    return np.sin(np.float32(2 * np.pi) * sawtooth(frequency, samples, rate, start))
 
 
 def harmonic_tone(
@@ -208,9 +210,9 @@ def faded(wave: np.ndarray, rate: int, attack: float = 0.01, release: float = 0.
 
 def gate(samples: int, rate: int, period: float, duty: float, start: float = 0.0, edge: float = 0.003) -> np.ndarray:
     """1 for the first `duty` part of every `period` seconds and 0 for the rest, with edges of `edge` seconds."""
-    phase = (seconds_axis(samples, rate) / period + start) % 1.0
+    phase = sawtooth(1 / period, samples, rate, start)
     slope = edge / period
-    return np.clip(np.minimum(phase, duty - phase) / slope, 0.0, 1.0).astype(np.float32)
+    return np.clip(np.minimum(phase, duty - phase) / slope, 0.0, 1.0)
 
 
 def dying(samples: int, rate: int, seconds: float) -> np.ndarray:
@@ -222,7 +224,7 @@ def convolve(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`wave` through a filter given by its impulse `response`; what rings on after the end is cut."""
     size = fft.next_fast_len(len(wave) + len(response) - 1, real=True)
     spectrum = fft.rfft(wave, size) * fft.rfft(response, size)
-    return fft.irfft(spectrum, size)[: len(wave)].astype(np.float32)
+    return fft.irfft(spectrum, size)[: len(wave)]
 
 
 def resonate(wave: np.ndarray, rate: int, centres, bandwidths, gains=None) -> np.ndarray:
@@ -272,3 +274,9 @@ def write_wav(path: Path, wave: np.ndarray, rate: int) -> None:
     peak = float(np.max(np.abs(wave)))
     scaled = wave * (32767.0 * min(1.0, 0.999 / max(peak, 1e-9)))
     soundfile.write(path, np.rint(scaled).astype(np.int16), rate, subtype="PCM_16", format="WAV")
+
+
+def write_csv(path: Path, rows: Iterable[tuple]) -> None:
+    """Write rows, the header first, as CSV in UTF-8 with lines that end in a line feed on every system."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

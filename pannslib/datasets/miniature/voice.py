@@ -21,12 +21,13 @@ from pannslib.datasets.miniature.synthesis import (
     partials,
     reverberate,
     root_mean_square,
-    seconds_axis,
+    tone,
     wander,
 )
 
 WINDOW = 1024  # samples of a filter frame: 21 ms at 48 kHz
 HOP = WINDOW // 2  # the overlap-add below holds for a half only
+MELODY_RATE = 200  # points of the pitch contour a second
 FORMANT_WIDTHS = (70.0, 100.0, 150.0, 220.0, 300.0)  # Hz, of the five formants
 HIGHER_FORMANTS = (3500.0, 4500.0)  # Hz, of a grown man, the same in every phone
 
@@ -119,52 +120,52 @@ def speak(rng, speaker: Speaker, phones: tuple[str, ...], accents: tuple[int, ..
 
     `accents` are the positions in `phones` that carry a pitch accent.
     """
-    tempo = speaker.tempo * 2.0**manner.tempo
-    lengths = np.array([PHONES[phone].seconds for phone in phones]) / tempo * rng.uniform(0.88, 1.12, len(phones))
+    lengths = np.array([PHONES[phone].seconds for phone in phones]) * rng.uniform(0.88, 1.12, len(phones))
     lengths[-2:] *= 1.4  # the last syllable is drawn out
-    ends = np.cumsum(lengths)
-    samples = int((ends[-1] + 0.03) * rate)
-    frames = samples // HOP + 2
-    spoken = np.searchsorted(ends, np.arange(frames) * HOP / rate).clip(max=len(phones) - 1)
-    names = tuple(sorted(set(phones)))
-    rows = np.array([names.index(phone) for phone in phones])[spoken]
-    voiced, breathy = _source(rng, speaker, manner, lengths, accents, frames * HOP + HOP, rate)
-    tract, frication = _filters(names, round(speaker.tract, 3), rate)
-    breath = min(speaker.breath + max(manner.breath, 0.0), 0.9)
-    source = voiced * np.float32(1 - breath) + breathy * np.float32(breath)
-    air = noise(rng, len(source), rate) * np.float32(0.35 + 0.5 * breath)
-    wave = _filtered(source, _smooth(tract[rows])) + _filtered(air, _smooth(frication[rows]))
-    wave = wave[:samples] * contour(samples, *_stress(rng, len(phones), accents, ends, samples, rate)).astype(
-        np.float32
-    )
-    wave = reverberate(rng, wave, rate, speaker.room, 0.1)
-    gain = amplitude(speaker.level + manner.loudness) / (root_mean_square(wave) + 1e-9)
-    return wave * np.float32(gain)
+    ends = np.cumsum(lengths) / (speaker.tempo * 2.0**manner.tempo)
+    frames = int(ends[-1] * rate) // HOP + 2
+    samples = (frames + 1) * HOP
 
-
-def _source(rng, speaker, manner, lengths, accents, samples, rate):
-    """The voiced and the breathy source of a sentence, each of RMS about 1: two times `(samples,)`."""
-    middles = (np.cumsum(lengths) - lengths / 2)[list(accents)]
-    time = seconds_axis(samples, rate)
-    total = float(np.sum(lengths))
-    semitones = manner.pitch + (manner.slope - 1.5) * (time / total - 0.5) + wander(rng, samples, rate, 4, 0.35)
-    for middle in middles:
-        height = speaker.accent * 2.0**manner.melody * rng.uniform(0.6, 1.4)
-        semitones = semitones + height * np.exp(-0.5 * ((time - middle) / 0.09) ** 2)
-    if manner.tremor > 0:
-        semitones = semitones + manner.tremor * np.sin(2 * np.pi * (rng.uniform(5, 7) * time + rng.random()))
-    semitones = semitones + wander(rng, samples, rate, 90, 0.12 + max(manner.roughness, 0.0))
+    pitch = speaker.pitch * np.exp2(_melody(rng, speaker, manner, ends, accents, samples, rate) / 12)
     slope = min(speaker.tilt + manner.tension, -3.0)
-    voiced = harmonic_tone(speaker.pitch * 2.0 ** (semitones / 12), partials(120, slope), samples, rate)
-    return voiced, noise(rng, samples, rate, tilt=-4)
+    breath = min(speaker.breath + max(manner.breath, 0.0), 0.9)
+    source = (1 - breath) * harmonic_tone(pitch, partials(120, slope), samples, rate)
+    source += breath * noise(rng, samples, rate, tilt=-4)
+    air = (0.35 + 0.5 * breath) * noise(rng, samples, rate)
+
+    names = tuple(sorted(set(phones)))
+    voice, friction = _filters(names, round(speaker.tract, 3), rate)
+    row = np.array([names.index(phone) for phone in phones])
+    row = row[_phone_at(np.arange(frames) * HOP / rate, ends)]
+    wave = _filtered(source, _smooth(voice[row])) + _filtered(air, _smooth(friction[row]))
+    wave *= contour(samples, *_stress(rng, ends, accents))
+    wave = reverberate(rng, wave, rate, speaker.room, 0.1)
+    return wave * (amplitude(speaker.level + manner.loudness) / (root_mean_square(wave) + 1e-9))
 
 
-def _stress(rng, count, accents, ends, samples, rate):
-    """Loudness over the sentence: louder on accents, softer towards the end; values for `contour`."""
-    points = np.linspace(0, samples / rate, 40)
-    phone = np.searchsorted(ends, points).clip(max=count - 1)
-    level = -4.0 * points / points[-1] + 3.0 * np.isin(phone, accents) + rng.normal(0, 0.7, len(points))
-    return amplitude(level)
+def _phone_at(time: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Which phone is spoken at each `time`, `ends` being when each is over; the last goes on for ever."""
+    return np.searchsorted(ends, time).clip(max=len(ends) - 1)
+
+
+def _melody(rng, speaker, manner, ends, accents, samples, rate) -> np.ndarray:
+    """The pitch in semitones from the speaker's own: slope, drift, accents, tremor and roughness: `(samples,)`."""
+    time = np.arange(0, samples / rate, 1 / MELODY_RATE)
+    semitones = manner.pitch + (manner.slope - 1.5) * (time / ends[-1] - 0.5)  # every sentence sinks a little
+    semitones += wander(rng, len(time), MELODY_RATE, 4, 0.35)
+    for accent in accents:
+        height = speaker.accent * 2.0**manner.melody * rng.uniform(0.6, 1.4)
+        semitones += height * np.exp(-0.5 * ((time - ends[accent] + 0.05) / 0.09) ** 2)
+    semitones += max(manner.tremor, 0.0) * tone(rng.uniform(5, 7), len(time), MELODY_RATE, rng.random())
+    semitones += rng.normal(0, 0.12 + max(manner.roughness, 0.0), len(time))
+    return contour(samples, *semitones)
+
+
+def _stress(rng, ends, accents) -> np.ndarray:
+    """The loudness of the sentence at 40 moments: more on accents, less towards the end."""
+    moment = np.linspace(0, 1, 40)
+    accented = np.isin(_phone_at(moment * ends[-1], ends), accents)
+    return amplitude(3.0 * accented - 4.0 * moment + rng.normal(0, 0.7, len(moment)))
 
 
 @lru_cache(maxsize=64)
@@ -189,7 +190,7 @@ def _filters(names: tuple[str, ...], tract: float, rate: int) -> tuple[np.ndarra
 def _smooth(response: np.ndarray) -> np.ndarray:
     """`(frames, bins)` averaged over three frames, so that one phone glides into the next."""
     padded = np.concatenate([response[:1], response, response[-1:]])
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3)
+    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
 
 @lru_cache(maxsize=1)
