@@ -1,0 +1,226 @@
+"""What all architectures have in common: their settings, what goes in, what comes out, and the usual classifier."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pannslib.errors import ModelError
+from pannslib.features import FrontEnd, LogMel, SpecAugment, check_finite, check_waveform, mixup
+
+
+class Output(NamedTuple):
+    """What a model gives for a batch of clips, all of it float32.
+
+    Attributes:
+        clipwise_output: (batch, classes), probabilities in [0, 1].
+        logits: (batch, classes); clipwise_output is their sigmoid.
+        embedding: (batch, embedding_size), not negative.
+        framewise_output: (batch, frames, classes) in [0, 1] of the DecisionLevel models, else None.
+    """
+
+    clipwise_output: Tensor
+    logits: Tensor
+    embedding: Tensor
+    framewise_output: Tensor | None = None
+
+
+def output_of(logits: Tensor, embedding: Tensor, framewise_output: Tensor | None = None) -> Output:
+    """Put an output together in float32, also where the network computed in a shorter type."""
+    logits = logits.float()
+    return Output(logits.sigmoid(), logits, embedding.float(), framewise_output)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen of a model; ``method`` is how its STFT is computed (see `features.LogMel`)."""
+
+    name: str
+    classes: int
+    width: float
+    front_end: FrontEnd
+    method: str = "fft"
+
+    def channels(self, published: int) -> int:
+        """The published number of channels times ``width``, rounded.
+
+        Raises:
+            ModelError: no channel would be left.
+        """
+        channels = int(published * self.width + 0.5)
+        if channels < 1:
+            raise ModelError(
+                f"{self.name}: width {self.width:g} leaves none of {published} channels; "
+                f"{0.5 / published:.3g} is the least that leaves one."
+            )
+        return channels
+
+
+class PannsModel(nn.Module):
+    """The base of all architectures; call one as ``model(waveform)``, or ``model(log_mel=...)``.
+
+    Attributes:
+        name, classes, width, front_end, sample_rate (Hz): as it was created.
+        embedding_size: how long an embedding is.
+        takes_log_mel: whether a log-mel can take the waveform's place (where the network sees nothing else).
+        unused_parameters: beginnings of the names of parameters that the published network has but doesn't use.
+    """
+
+    takes_log_mel = False
+    unused_parameters: tuple[str, ...] = ()
+    classifier = "fc_audioset"
+    pooled_dropout = 0.5  # before the embedding layer
+
+    def __init__(self, settings: Settings):
+        super().__init__()
+        self.name = settings.name
+        self.classes = settings.classes
+        self.width = settings.width
+        self.front_end = settings.front_end
+        self.sample_rate = settings.front_end.sample_rate
+
+    @property
+    def head_names(self) -> list[str]:
+        """The state dict's names of the final classifier, whose sizes go with the number of classes."""
+        return [name for name in self.state_dict() if name.startswith(self.classifier + ".")]
+
+    @property
+    def least_samples(self) -> int:
+        """The shortest clip that the network can take, samples."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        waveform: Tensor | None = None,
+        mixup_lambda: Tensor | None = None,
+        *,
+        log_mel: Tensor | None = None,
+    ) -> Output:
+        """Tag a batch of clips.
+
+        Args:
+            waveform: float32 (batch, samples) in [-1, 1] at ``sample_rate``.
+            mixup_lambda: (batch,), see `features.mixup`; half as many clips come out. Like dropout and SpecAugment
+                it has an effect in training mode alone.
+            log_mel: float32 (batch, 1, frames, mel_bins) from ``model.log_mel(waveform)``, instead of ``waveform``.
+
+        Raises:
+            ModelError: an input that the model can't take; it says what is needed.
+        """
+        mixup_lambda = mixup_lambda if self.training else None
+        if (waveform is None) == (log_mel is None):
+            raise ModelError(f"{self.name} takes a waveform or a log_mel, one of the two.")
+        if waveform is not None:
+            check_waveform(waveform, self.least_samples, self.sample_rate)
+            check_finite(waveform)
+            return self.from_waveform(waveform, mixup_lambda)
+        if not self.takes_log_mel:
+            raise ModelError(f"{self.name} sees more than a log-mel spectrogram; give it the waveform.")
+        return self.from_log_mel(log_mel, mixup_lambda)
+
+    def from_waveform(self, waveform: Tensor, mixup_lambda: Tensor | None) -> Output:
+        """Compute the output of a checked waveform (batch, samples)."""
+        raise NotImplementedError
+
+    def check_bins(self, least: int) -> None:
+        """Raise `ModelError` if there are fewer mel bins than the network's poolings need."""
+        if self.front_end.mel_bins < least:
+            raise ModelError(
+                f"{self.name} halves the mel bins {least.bit_length() - 1} times, so that it needs {least} at "
+                f"least; the front end has {self.front_end.mel_bins}."
+            )
+
+    def add_classifier(self, channels: int, embedding_size: int) -> None:
+        """Add the last two layers of Tables I to III: embedding and classes."""
+        self.embedding_size = embedding_size
+        self.fc1 = nn.Linear(channels, embedding_size)
+        self.fc_audioset = nn.Linear(embedding_size, self.classes)
+
+    def classify(self, x: Tensor) -> Output:
+        """Pool (batch, channels, steps) over the clip, maximum plus mean (section II-A), and classify it."""
+        x = x.max(dim=2).values + x.mean(dim=2)  # (batch, channels)
+        x = self.dropout(x, self.pooled_dropout)
+        x = F.relu_(self.fc1(x))  # (batch, embedding_size)
+        # as published: the classifier sees the embedding before its dropout (ERRATA, row 30)
+        return output_of(self.fc_audioset(x), embedding=self.dropout(x, 0.5))
+
+    def dropout(self, x: Tensor, rate: float) -> Tensor:
+        """Set values to 0 at the given rate, in training mode alone."""
+        return F.dropout(x, rate, self.training)
+
+
+class LogMelInput(PannsModel):
+    """A model that has a log-mel front end, normalised for each mel bin (``bn0``)."""
+
+    def __init__(self, settings: Settings, spec_augment: bool = True):
+        super().__init__(settings)
+        front_end = settings.front_end
+        self.log_mel = LogMel(front_end, settings.method)
+        # an eighth of the bins at all numbers of them: the authors' code
+        self.spec_augment = SpecAugment(bins=front_end.mel_bins // 8) if spec_augment else nn.Identity()
+
+    def normalise(self, log_mel: Tensor) -> Tensor:
+        """Batch norm over each mel bin of (batch, 1, frames, mel_bins), then SpecAugment."""
+        # bn0 normalises axis 1, so that the bins go there and back
+        return self.spec_augment(self.bn0(log_mel.transpose(1, 3)).transpose(1, 3))
+
+
+class LogMelModel(LogMelInput):
+    """A network on a log-mel spectrogram alone.
+
+    Args:
+        settings: see `Settings`.
+        halvings: how often the network halves frames and mel bins.
+        spec_augment: whether SpecAugment is there in training.
+        mixup_on: what mixup mixes: the "log_mel", or the "waveform" (Table V).
+    """
+
+    def __init__(
+        self, settings: Settings, halvings: int, spec_augment: bool = True, mixup_on: str = "log_mel"
+    ):
+        super().__init__(settings, spec_augment)
+        self.least_frames = 2**halvings
+        self.check_bins(2**halvings)
+        self.mixup_on = mixup_on
+        self.takes_log_mel = mixup_on == "log_mel"
+        self.bn0 = nn.BatchNorm2d(settings.front_end.mel_bins)
+
+    @property
+    def least_samples(self) -> int:
+        return max((self.least_frames - 1) * self.front_end.hop, self.front_end.least_samples)
+
+    def from_waveform(self, waveform: Tensor, mixup_lambda: Tensor | None) -> Output:
+        if self.mixup_on == "waveform" and mixup_lambda is not None:
+            return self.network(self.normalise(self.log_mel(mixup(waveform, mixup_lambda))))
+        return self._from_log_mel(self.log_mel(waveform), mixup_lambda)
+
+    def from_log_mel(self, log_mel: Tensor, mixup_lambda: Tensor | None) -> Output:
+        """Compute the output of a log-mel (batch, 1, frames, mel_bins), which is checked first."""
+        shape, bins = tuple(log_mel.shape), self.front_end.mel_bins
+        good = (
+            len(shape) == 4
+            and shape[0]
+            and shape[1] == 1
+            and shape[2] >= self.least_frames
+            and shape[3] == bins
+        )
+        if not good or not log_mel.is_floating_point():
+            raise ModelError(
+                f"{self.name}: the log-mel is {log_mel.dtype} {shape}; floats (batch, 1, frames, {bins}) with one "
+                f"clip and {self.least_frames} frames at least are needed, as model.log_mel(waveform) gives them."
+            )
+        check_finite(log_mel)
+        return self._from_log_mel(log_mel, mixup_lambda)
+
+    def _from_log_mel(self, log_mel: Tensor, mixup_lambda: Tensor | None) -> Output:
+        x = self.normalise(log_mel)
+        return self.network(x if mixup_lambda is None else mixup(x, mixup_lambda))
+
+    def network(self, x: Tensor) -> Output:
+        """Compute the output of a normalised log-mel (batch, 1, frames, mel_bins)."""
+        return self.classify(self.body(x).mean(dim=3))
+
+    def body(self, x: Tensor) -> Tensor:
+        """The convolutions: (batch, 1, frames, mel_bins) -> (batch, channels, steps, bands)."""
+        raise NotImplementedError
