@@ -1,0 +1,192 @@
+"""What every data set is once it is loaded: classes, and a table with a row a clip."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pannslib.errors import DataError
+
+MINIATURE_MARK = "miniature.json"  # the file that a synthetic data set has in its root
+
+
+class Clip(NamedTuple):
+    """A clip as a loader finds it; `targets` are the data set's own numbers of its classes."""
+
+    clip: str
+    path: str
+    targets: tuple[int, ...]
+    fold: int
+    group: str
+    split: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set that was checked: every clip in it is there as a file, though none was decoded yet.
+
+    Attributes:
+        name: the task, as in `datasets.TASKS`.
+        title: its full name.
+        root: the folder that the paths of the clips are relative to.
+        evidence: "real", "partial" (real, but not all of it) or "miniature" (synthetic sound).
+        classes: display names of the classes that occur, in the order of their official numbers.
+        clips: a row a clip: clip (unique name), path (relative to root), labels (tuple of indices into classes), fold
+            (from 1; 0 where there are none), group (source recording or actor, never to be divided), split (or "").
+        expected_clips: the official number.
+        notes: sentences about what is missing, ignored or odd.
+    """
+
+    name: str
+    title: str
+    root: Path
+    evidence: str
+    classes: tuple[str, ...]
+    clips: pd.DataFrame
+    expected_clips: int
+    notes: tuple[str, ...]
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """bool (clips, classes): which clip has which class."""
+        labels = self.clips["labels"]
+        rows = np.repeat(np.arange(len(labels)), labels.map(len))
+        targets = np.zeros((len(labels), len(self.classes)), bool)
+        targets[rows, np.fromiter(chain.from_iterable(labels), int, len(rows))] = True
+        return targets
+
+    @property
+    def label(self) -> np.ndarray:
+        """int64 (clips,): the class of each clip; ValueError for a data set whose clips have several."""
+        if any(len(labels) != 1 for labels in self.clips["labels"]):
+            raise ValueError(f"{self.title} has clips with several labels or none: use `targets`")
+        return np.array([labels[0] for labels in self.clips["labels"]], np.int64)
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds that have clips, in ascending order."""
+        return sorted({int(fold) for fold in self.clips["fold"]})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, over names, sizes, labels, folds and splits of all clips: equal for a copy of the folder."""
+        digest = hashlib.sha256()
+        for row, status in zip(self.clips.itertuples(index=False), self._statuses, strict=True):
+            labels = [self.classes[index] for index in row.labels]
+            digest.update(repr((row.clip, status.st_size, labels, int(row.fold), row.group, row.split)).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def stamp(self) -> str:
+        """SHA-256, hex, of the fingerprint and the files' times: a cheap answer to whether the folder changed."""
+        times = [status.st_mtime_ns for status in self._statuses]
+        return hashlib.sha256(repr((self.fingerprint, times)).encode()).hexdigest()
+
+    @cached_property
+    def _statuses(self) -> list:
+        return [(self.root / path).stat() for path in self.clips["path"]]
+
+
+def assemble(
+    name: str,
+    title: str,
+    root: Path,
+    clips: list[Clip],
+    class_names: dict[int, str],
+    expected_clips: int,
+    notes: Iterable[str] = (),
+    complete: bool | None = None,
+) -> Dataset:
+    """A `Dataset` of the clips that a loader found, its classes being those that occur.
+
+    Args:
+        name, title, root, expected_clips, notes: as in `Dataset`.
+        clips: what is there.
+        class_names: the official number of every class that the data set can have -> its display name.
+        complete: whether this counts as the whole data set; None: if there are `expected_clips`.
+
+    Raises:
+        DataError: there is no clip.
+    """
+    if not clips:
+        raise DataError(f"{root}: no clip of {title} is there. Complete the download, or choose another data root.")
+    present = sorted({number for clip in clips for number in clip.targets})
+    index = {number: position for position, number in enumerate(present)}
+    frame = pd.DataFrame(
+        {
+            "clip": [clip.clip for clip in clips],
+            "path": [clip.path for clip in clips],
+            "labels": [tuple(sorted(index[number] for number in clip.targets)) for clip in clips],
+            "fold": np.array([clip.fold for clip in clips], np.int64),
+            "group": [clip.group for clip in clips],
+            "split": [clip.split for clip in clips],
+        }
+    )
+    complete = len(clips) >= expected_clips if complete is None else complete
+    if (root / MINIATURE_MARK).is_file():
+        evidence, extent = "miniature", ["All sound in it is synthetic."]
+    else:
+        evidence, extent = ("real", []) if complete else ("partial", [])
+        if len(clips) < expected_clips:
+            extent.append(f"{len(clips):,} of the official {expected_clips:,} clips are there.")
+        if len(present) < len(class_names):
+            extent.append(f"{len(present)} of the official {len(class_names)} classes are there.")
+    classes = tuple(class_names[number] for number in present)
+    return Dataset(name, title, root, evidence, classes, frame, expected_clips, (*extent, *notes))
+
+
+def read_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with a header, each with its line number (the header's is 1).
+
+    Windows line ends and a byte order mark are fine.
+
+    Raises:
+        DataError: the file is absent, isn't UTF-8, lacks one of `columns`, or has a row of another length.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    missing = [column for column in columns if column not in (reader.fieldnames or [])]
+    if missing:
+        raise DataError(
+            f"{path}, line 1: the header lacks {', '.join(missing)}; it has "
+            f"{', '.join(reader.fieldnames or ['nothing'])}. Take the file from the official archive again."
+        )
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path}, line {reader.line_num}: the row has another number of values than the header. "
+                    "Correct it, or take the file from the official archive again."
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: this is no CSV ({error}). Correct the line.") from error
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, without its byte order mark if it has one; DataError if it cannot be read as that."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 (byte {error.start:,} is 0x{error.object[error.start]:02x}). Save it as UTF-8, or "
+            "take the file from the official archive again."
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Complete the download.") from error
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few of many names, for a message: "a, b, c and 12 more"."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
