@@ -8,6 +8,7 @@ Shapes: waveform float32 (batch, samples) in [-1, 1]; log-mel float32 (batch, 1,
 frames = samples // hop + 1.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -137,7 +138,7 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         check_waveform(waveform, self.front_end.least_samples)
         # 1e-10 is below what half precision holds: the front end stays in float32 whatever surrounds it
-        with torch.autocast(waveform.device.type, enabled=False):
+        with _float32(waveform):
             power = self._power(waveform.float())  # (batch, frames, window // 2 + 1)
             mel = power @ self.mel  # (batch, frames, mel_bins)
             return 10 * torch.log10(mel.clamp(min=POWER_FLOOR))[:, None]
@@ -162,6 +163,11 @@ class LogMel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.front_end}, method={self.method!r}"
+
+
+def _float32(waveform: Tensor):
+    """A context without autocast on the waveform's device; the meta device has none to switch off."""
+    return nullcontext() if waveform.is_meta else torch.autocast(waveform.device.type, enabled=False)
 
 
 def check_waveform(waveform: Tensor, least_samples: int, sample_rate: int | None = None) -> None:

@@ -97,7 +97,7 @@ def load_checkpoint(
     if kept:
         weights = {name: value for name, value in weights.items() if not _is_head(model, name)}
     weights |= kept
-    _check_weights(model, weights, where)
+    _check_weights(model, weights, metadata, where)
     model.load_state_dict(weights)
     return model
 
@@ -206,7 +206,7 @@ def _same_buffers(front_end: FrontEnd, weights: dict[str, Tensor]) -> bool:
     )
 
 
-def _check_weights(model: PannsModel, weights: dict[str, Tensor], where: str) -> None:
+def _check_weights(model: PannsModel, weights: dict[str, Tensor], metadata: dict, where: str) -> None:
     """Raise unless names, shapes and types are the model's and all values are numbers."""
     needed = model.state_dict()
     wrong = [f"{name} is missing" for name in needed if name not in weights]
@@ -222,7 +222,7 @@ def _check_weights(model: PannsModel, weights: dict[str, Tensor], where: str) ->
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(
             f"{where} doesn't fit {model.name} of {model.classes} classes and width {model.width:g}: "
-            f"{'; '.join(wrong[:3])}{more}. Use a model that fits{_suggestion(weights)}{keep}."
+            f"{'; '.join(wrong[:3])}{more}. Use a model that fits{_suggestion(weights, metadata)}{keep}."
         )
     for name, value in weights.items():
         if value.is_floating_point() != needed[name].is_floating_point():
@@ -233,17 +233,18 @@ def _check_weights(model: PannsModel, weights: dict[str, Tensor], where: str) ->
             )
 
 
-def _suggestion(weights: dict[str, Tensor]) -> str:
-    """The published architectures that the weights are of, with the number of classes, as words in brackets."""
+def _suggestion(weights: dict[str, Tensor], metadata: dict | None = None) -> str:
+    """The model that the weights are of, in brackets: from our metadata, or the published one of these shapes."""
+    if metadata and {"model", "classes", "width"} <= metadata.keys():
+        return " (create_model({model!r}, classes={classes}, width={width:g}))".format(**metadata)
     heads = [weights[name] for name in ("fc_audioset.bias", "att_block.att.bias") if name in weights]
     classes = len(heads[0]) if heads and heads[0].ndim == 1 and len(heads[0]) else 527
     shapes = {
         name: tuple(value.shape) for name, value in weights.items() if not name.startswith(FRONT_END_PREFIXES)
     }
-    fitting = []
     for name in list_models():
         candidate = skeleton(name, classes=classes)
         same = shapes == {key: tuple(value.shape) for key, value in candidate.state_dict().items()}
         if same and _same_buffers(candidate.front_end, weights):
-            fitting.append(f"create_model({str(name)!r}, classes={classes})")
-    return f" ({fitting[0]})" if fitting else ""
+            return f" (create_model({str(name)!r}, classes={classes}))"
+    return ""
