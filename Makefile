@@ -14,11 +14,12 @@ ALLOW_MISSING ?=
 
 BIN := .venv/bin
 STAMP := .venv/.complete
+STRIP := --extra-keys "metadata.papermill cell.metadata.papermill metadata.widgets"
 OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(CORES),--cores "$(CORES)") \
 	$(if $(ALLOW_MISSING),--allow-missing)
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint lab clean
+.PHONY: help env reproduce test lint strip lab clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|demo|gpu|full|path.yaml] [DATA_ROOT=folder] [CORES=n]"
@@ -33,7 +34,10 @@ test: $(STAMP) ## every test, and every notebook in the smoke size
 	@$(BIN)/pytest
 
 lint: $(STAMP) ## check code and notebooks: ruff, and no outputs in notebooks
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify notebooks/*.ipynb
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify $(STRIP) notebooks/*.ipynb
+
+strip: $(STAMP) ## remove the outputs of the notebooks, and tidy code and notebooks
+	@$(BIN)/nbstripout $(STRIP) notebooks/*.ipynb && $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -48,5 +52,6 @@ $(STAMP): constraints.txt pyproject.toml
 		{ echo "make: $$($(PYTHON) --version 2>&1) is too old or missing; give Python 3.11 or newer as PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "Setting up .venv (some minutes, once)"
 	@$(PYTHON) -m venv .venv || { echo "make: python can't make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@touch .venv/.made-by-make
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,dev]'
 	@touch $@

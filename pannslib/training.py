@@ -29,6 +29,16 @@ WARM_UP = 0.2  # share of a one-cycle schedule in which the rate rises
 PREDICTION_BATCH = 32  # clips at once in evaluation
 
 
+def set_up(fabric, network: torch.nn.Module, optimisation: Optimisation):
+    """The network and its Adam on the Fabric's device; the authors' settings: amsgrad, betas 0.9 and 0.999.
+
+    Two-dimensional convolutions are about twice as fast with their channels last, on CPUs too.
+    """
+    network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), lr=optimisation.learning_rate, amsgrad=True)
+    return fabric.setup(network, optimizer)
+
+
 def make_fabric(settings: MachineSettings, seed: int):
     """A Fabric for the settings' device and precision, with torch seeded and its threads set.
 
@@ -152,11 +162,6 @@ class State:
         torch.set_rng_state(content["torch_random"])
         self.iteration = content["iteration"]
         self.curve = content["curve"]
-
-
-def adam(model: torch.nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """Adam as the authors' training script sets it (amsgrad; betas 0.9 and 0.999)."""
-    return torch.optim.Adam(model.parameters(), lr=optimisation.learning_rate, amsgrad=True)
 
 
 def fit(
@@ -294,7 +299,7 @@ def _train(plan: Plan, name: str, folder: RunFolder) -> None:
     fabric = make_fabric(settings, plan.seed(name))
     classes = len(packed.classes)
     network = models.create_model(settings.architecture, classes=classes, width=settings.width)
-    model, optimizer = fabric.setup(network, adam(network, settings.optimisation))
+    model, optimizer = set_up(fabric, network, settings.optimisation)
     source = ClipSource(packed, network, settings.cache_gib, fabric.device)
     targets = torch.from_numpy(packed.targets.astype(np.float32)).to(fabric.device)
     sampler_seed = plan.seed(name, "sampler")

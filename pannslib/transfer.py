@@ -196,7 +196,7 @@ def _logits(unit: _Fold, strategy: str, source, embeddings: np.ndarray, pretrain
             network = _pretrained_network(unit.plan, pretrained, classes)
         else:
             network = models.create_model(settings.architecture, classes=classes, width=settings.width)
-    model, optimizer = fabric.setup(network, training.adam(network, optimisation))
+    model, optimizer = training.set_up(fabric, network, optimisation)
     sampler = ShuffledSampler(unit.training_clips, unit.seed(strategy, "sampler"))
     mixup = np.random.default_rng(unit.seed(strategy, "mixup"))
     state = training.State(model, optimizer, sampler, mixup)

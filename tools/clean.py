@@ -24,7 +24,7 @@ def main() -> None:
         _remove(mark.parent)
     for pattern in ("data/miniature/*/.*.lock", "data/packed/*/*.h5", "data/packed/*/*.csv", "data/packed/*/.*.lock"):
         _remove_files(ROOT.glob(pattern))
-    if (ROOT / ".venv" / "pyvenv.cfg").is_file():
+    if (ROOT / ".venv" / ".made-by-make").is_file():
         _remove(ROOT / ".venv")
     for folder in ("pannslib.egg-info", ".pytest_cache", ".ruff_cache"):
         _remove(ROOT / folder)

@@ -89,10 +89,12 @@ def save_figure(
         The others are as in `save_table`.
     """
     base = plan.figures / name
+    import matplotlib
+
     for suffix in (".png", ".svg"):
         # no date and no program version: the same numbers give the same bytes
         metadata = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-        with files.replacing(base.with_suffix(suffix)) as temporary:
+        with files.replacing(base.with_suffix(suffix)) as temporary, matplotlib.rc_context({"svg.hashsalt": name}):
             figure.savefig(temporary, metadata=metadata)
     files.write_text(base.with_suffix(".csv"), data.to_csv(index=False))
     outputs = [f"{name}.png", f"{name}.svg", f"{name}.csv"]

@@ -106,20 +106,34 @@ def fold_spread(folds: pd.DataFrame, titles: dict[str, str], published: dict[str
 
 
 def confusion(counts: pd.DataFrame, ax):
-    """A confusion matrix: share of each class's clips (rows) by predicted class (columns), with the clips' numbers."""
-    shares = counts.to_numpy() / np.maximum(counts.to_numpy().sum(1, keepdims=True), 1)
-    image = ax.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    """A confusion matrix: share of each class's clips (rows) by predicted class (columns), with the clips' numbers.
+
+    Args:
+        counts: clips, (classes, classes), named on both sides.
+    """
+    import seaborn
+
     names = [str(name).replace("_", " ") for name in counts.columns]
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
+    clips = counts.to_numpy()
+    shares = clips / np.maximum(clips.sum(1, keepdims=True), 1)
+    # numbers are read up to some twenty classes; the zeros would only hide the others
+    numbers = np.where(clips > 0, clips.astype(str), "") if len(names) <= 20 else False
+    seaborn.heatmap(
+        shares,
+        annot=numbers,
+        fmt="",
+        annot_kws={"fontsize": 8},
+        vmin=0,
+        vmax=1,
+        cmap="Blues",
+        square=True,
+        xticklabels=names,
+        yticklabels=names,
+        cbar_kws={"label": "Share of the class's clips", "shrink": 0.8},
+        ax=ax,
+    )
     ax.set(xlabel="Predicted", ylabel="True")
-    ax.grid(False)
-    if len(names) <= 20:
-        for (row, column), count in np.ndenumerate(counts.to_numpy()):
-            if count:
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                ax.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
-    ax.figure.colorbar(image, ax=ax, label="Share of the class's clips", shrink=0.8)
+    ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
     return ax
 
 

@@ -1,0 +1,126 @@
+"""The training loop: that it learns, that it can be gone on with bit for bit, and that it says when it breaks."""
+
+import numpy as np
+import pytest
+import torch
+
+from pannslib import catalogue, training
+from pannslib.datasets.samplers import ShuffledSampler
+from pannslib.errors import ResultError
+from pannslib.profiles import Optimisation
+
+SETTINGS = catalogue.plan("smoke").settings("transfer_esc50")
+STEPS = Optimisation(iterations=12, batch_size=4, learning_rate=0.01)
+
+
+class Problem:
+    """Sixteen points in two classes, told apart by a small network with dropout."""
+
+    def __init__(self):
+        self.fabric = training.make_fabric(SETTINGS, seed=5)
+        layers = [torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(16, 2)]
+        network = torch.nn.Sequential(*layers)
+        generator = torch.Generator().manual_seed(1)
+        self.points = torch.randn(16, 8, generator=generator)
+        self.targets = torch.nn.functional.one_hot((self.points[:, 0] > 0).long(), 2).float()
+        model, optimizer = training.set_up(self.fabric, network, STEPS)
+        sampler = ShuffledSampler(np.arange(16), seed=3)
+        self.state = training.State(model, optimizer, sampler, np.random.default_rng(4))
+
+    def batch(self, indices):
+        return {"input": self.points[torch.from_numpy(indices)]}
+
+    def fit(self, optimisation=STEPS, **options):
+        loss = training.classification_loss
+        names = [f"clip {number}" for number in range(16)]
+        training.fit(self.fabric, self.state, self.batch, self.targets, optimisation, loss, names, **options)
+
+    def weights(self):
+        return torch.cat([p.detach().flatten() for p in self.state.model.parameters()])
+
+    def loss(self):
+        self.state.model.eval()
+        return training.classification_loss(self.state.model(self.points), self.targets).item()
+
+
+def test_the_loss_falls():
+    problem = Problem()
+    before = problem.loss()
+    problem.fit(STEPS.model_copy(update={"iterations": 60}))
+    assert problem.loss() < 0.5 * before
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    whole = Problem()
+    whole.fit()
+
+    stopped = Problem()
+
+    def save_then_stop(state):
+        state.save(tmp_path / "state.pt")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(evaluate=save_then_stop, evaluate_every=5)
+
+    resumed = Problem()
+    torch.manual_seed(99)  # whatever the generators were at
+    resumed.state.restore(tmp_path / "state.pt")
+    assert resumed.state.iteration == 5
+    resumed.fit()
+    assert torch.equal(resumed.weights(), whole.weights())
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    problem = Problem()
+    path = tmp_path / "state.pt"
+    problem.state.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ResultError, match="state.pt can't be gone on from"):
+        problem.state.restore(path)
+
+
+def test_a_loss_that_is_no_number_names_the_clips():
+    problem = Problem()
+    problem.points[3] = float("nan")
+    with pytest.raises(ResultError, match="clip 3"):
+        problem.fit(STEPS.model_copy(update={"batch_size": 16}))
+
+
+def test_evaluation_comes_in_time_and_at_the_end():
+    problem, seen = Problem(), []
+    problem.fit(evaluate=lambda state: seen.append(state.iteration), evaluate_every=5)
+    assert seen == [5, 10, 12]
+
+
+def test_schedules():
+    constant = STEPS
+    cycle = STEPS.model_copy(update={"schedule": "one_cycle", "iterations": 100})
+    assert {training.learning_rate(constant, i) for i in range(12)} == {0.01}
+    rates = [training.learning_rate(cycle, i) for i in range(100)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) == pytest.approx(19, abs=1)
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_losses_equal_their_formulas():
+    class Output:
+        logits = torch.tensor([[2.0, -1.0]])
+
+    p = torch.sigmoid(Output.logits)
+    expected = -(torch.log(p[0, 0]) + torch.log(1 - p[0, 1])) / 2
+    assert training.tagging_loss(Output, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(expected.item(), abs=1e-6)
+    soft = torch.tensor([[0.25, 0.75]])
+    expected = -(soft * torch.log_softmax(Output.logits, 1)).sum()
+    assert training.classification_loss(Output, soft).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_training_run_is_read_when_it_is_there(home):
+    plan = catalogue.plan("smoke")
+    first = training.run(plan)
+    written = first.checkpoint.stat().st_mtime_ns
+    again = training.run(catalogue.plan("smoke"))
+    assert again.checkpoint.stat().st_mtime_ns == written
+    assert len(first.curve) == 2
+    assert first.classes["ap"].between(0, 1).all()
+    assert 0 < first.chance < 0.3
