@@ -96,7 +96,7 @@ SOUNDS = (
     Sound("/m/07q2z82", surroundings.revving, 1.0, 4.0),
     Sound("/m/09f96", surroundings.mosquito, 0.8),
     Sound("/m/07r_80w", surroundings.hoot, 1.2, 3.0),
-    Sound("/m/07pggtn", surroundings.bird_chirp, 0.6),
+    Sound("/m/07pggtn", surroundings.bird_chirp, 1.0),
 )
 
 SIZES = {
@@ -203,19 +203,19 @@ def mix(rng: np.random.Generator, classes: list[int], seconds: float) -> tuple[n
         shortest = min(sound.shortest, seconds)
         size = min(round(rng.uniform(shortest, max(min(sound.longest, seconds), shortest)) * RATE), samples)
         start = int(rng.integers(0, samples - size + 1))
-        wave = normalised(np.asarray(sound.recipe(rng, size, RATE), np.float32), RATE)
-        events[start : start + size] += wave * amplitude(rng.uniform(-10, 0))
+        wave = normalised(sound.recipe(rng, size, RATE), RATE)
+        events[start : start + size] += wave * amplitude(rng.uniform(-8, 0))
         heard.append((k, start / RATE, (start + size) / RATE))
     if rng.random() < 0.5:
-        events = reverberate(rng, events, RATE, between(rng, 0.1, 0.9), rng.uniform(0.05, 0.6))
+        events = reverberate(rng, events, RATE, between(rng, 0.1, 0.8), rng.uniform(0.05, 0.4))
     wave = events + amplitude(rng.uniform(-45, -16)) * background(rng, samples)
     return wave * amplitude(rng.uniform(-28, -8)), heard
 
 
 def background(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """The place: noise darker than pink, with resonances, a band limit and a level that drifts; RMS about 1."""
+    """The place: noise mostly darker than pink, with resonances, the hiss of a microphone and a level that drifts."""
     peaks = tuple((between(rng, 80, 6000), rng.uniform(0.2, 1.5), rng.uniform(-8, 10)) for _ in range(2))
-    place = noise(rng, samples, RATE, tilt=rng.uniform(-10, -4), high=between(rng, 2000, 15000), peaks=peaks)
+    place = noise(rng, samples, RATE, tilt=rng.uniform(-9, -3), low=60, peaks=peaks, floor=rng.uniform(-30, -5))
     return place * np.exp2(wander(rng, samples, RATE, 2, 0.4))
 
 

@@ -323,7 +323,7 @@ def _write_takes(audio: Path, rng, category: Category, fold: int, source: int, t
 
 def record(rng: np.random.Generator, recipe: Callable[..., np.ndarray], samples: int, rate: int) -> np.ndarray:
     """One recording of what `recipe` makes: at some distance, in some place, through some microphone."""
-    sound = normalised(np.asarray(recipe(rng, samples, rate), np.float32), rate)
+    sound = normalised(recipe(rng, samples, rate), rate)
     if rng.random() < 0.5:
         sound = reverberate(rng, sound, rate, between(rng, 0.1, 0.8), rng.uniform(0.1, 0.6))
     place = noise(rng, samples, rate, tilt=rng.uniform(*HUM_TO_HISS), high=between(rng, 3000, 20000))

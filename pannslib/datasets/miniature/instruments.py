@@ -83,19 +83,14 @@ def plucked_string(rng, samples, rate):
 def marimba(rng, samples, rate):
     """Wooden bars: a fundamental and its fourth and tenth multiple, soon gone, in quick notes."""
     wave, root, size = np.zeros(samples, np.float32), between(rng, 160, 600), int(0.4 * rate)
-    length = between(rng, 0.15, 0.7)
+    lengths = between(rng, 0.15, 0.7) * np.array([1, 0.4, 0.2])
     starts = beats(rng, samples, rate, between(rng, 2.5, 9), 0.03)
-    for degree in rng.choice(SCALE, 4):
-        bar = modes(
-            size,
-            rate,
-            root * 2 ** (degree / 12) * np.array([1, 3.9, 9.7]),
-            length * np.array([1, 0.4, 0.2]),
-            [1, 0.3, 0.1],
-        )
-        own = starts[rng.random(len(starts)) < 0.35]
+    played = rng.integers(0, 4, len(starts))
+    for number, degree in enumerate(rng.choice(SCALE, 4)):
+        bar = modes(size, rate, root * 2 ** (degree / 12) * np.array([1, 3.9, 9.7]), lengths, [1, 0.3, 0.1])
+        own = starts[played == number]
         wave += scatter(samples, own, faded(bar, rate, 0.001, 0.05), rng.uniform(0.4, 1, len(own)))
-    return wave if np.any(wave) else scatter(samples, [0], bar)
+    return wave
 
 
 def tuning_fork(rng, samples, rate):
@@ -132,10 +127,9 @@ def _snare(rng, rate):
 
 
 def snare_drum(rng, samples, rate):
-    """Single strokes in a simple rhythm, one to five a second, accents now and then."""
+    """Single strokes, one to five a second, some of them no more than ghosts."""
     starts = beats(rng, samples, rate, between(rng, 1.5, 5), 0.02)
-    kept = starts[rng.random(len(starts)) < 0.85] if len(starts) > 2 else starts
-    return scatter(samples, kept if len(kept) else [0], _snare(rng, rate), rng.uniform(0.4, 1, max(len(kept), 1)))
+    return scatter(samples, starts, _snare(rng, rate), rng.uniform(0.1, 1, len(starts)))
 
 
 def drum_roll(rng, samples, rate):

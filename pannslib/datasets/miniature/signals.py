@@ -37,9 +37,9 @@ def sine_wave(rng, samples, rate):
 
 
 def chirp_tone(rng, samples, rate):
-    """A pure tone that glides up or down by one to four octaves, once or several times over."""
-    span, low = rng.uniform(1, 4), between(rng, 150, 1200)
-    sweep = span * sawtooth(rng.integers(1, 5) * rate / samples, samples, rate)
+    """A pure tone that glides up or down by two or three octaves, once or a few times over."""
+    span, low = rng.uniform(1.5, 3.5), between(rng, 200, 900)
+    sweep = span * sawtooth(rng.integers(1, 4) * rate / samples, samples, rate)
     if rng.random() < 0.5:
         sweep = span - sweep
     return faded(tone(low * np.exp2(sweep), samples, rate), rate, 0.01, 0.01)
@@ -84,7 +84,7 @@ def telephone_bell(rng, samples, rate):
     for side, gong in enumerate(gongs):
         sound = modes(size, rate, gong * ratios, between(rng, 0.15, 0.6) / ratios**0.5, [1, 0.6, 0.4, 0.2])
         wave += scatter(samples, starts[side::2], sound)
-    return wave * gate(samples, rate, between(rng, 0.8, 3), rng.uniform(0.4, 0.7), rng.random(), 0.02)
+    return wave * gate(samples, rate, between(rng, 0.8, 3), rng.uniform(0.4, 0.7), rng.uniform(0, 0.2), 0.02)
 
 
 def smoke_alarm(rng, samples, rate):

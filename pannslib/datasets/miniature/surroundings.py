@@ -227,10 +227,10 @@ def hoot(rng, samples, rate):
 
 def bird_chirp(rng, samples, rate):
     """A small bird: the same few quick whistled sweeps between 2 and 8 kHz, repeated in phrases."""
-    wave, base = np.zeros(samples, np.float32), between(rng, 2200, 5500)
+    wave, base = np.zeros(samples, np.float32), between(rng, 2500, 5000)
     phrase = beats(rng, samples, rate, between(rng, 1, 3.5), 0.05)
     step, offset = between(rng, 0.06, 0.16), 0.0
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(2, 6)):
         size = int(step * rng.uniform(0.4, 0.95) * rate)
         sweep = base * np.exp2(contour(size, *rng.uniform(-0.4, 0.4, 3)))
         wave += scatter(

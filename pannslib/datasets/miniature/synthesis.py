@@ -76,11 +76,13 @@ def noise(
     low: float | None = None,
     high: float | None = None,
     peaks: tuple[tuple[float, float, float], ...] = (),
+    floor: float | None = None,
 ) -> np.ndarray:
     """Gaussian noise of RMS 1 with a shaped spectrum.
 
     `tilt` in dB per octave (0 white, -3 pink, -6 brown); below `low` and above `high` it falls by 24 dB an octave;
-    `peaks` are resonances `(Hz, width in octaves, dB)`.
+    `peaks` are resonances `(Hz, width in octaves, dB)`; nowhere is there less than `floor`, in dB relative to what the
+    tilt alone leaves at 1 kHz.
     """
     size = fft.next_fast_len(samples + -samples % 2048, real=True)  # few sizes, so that the axis is mostly cached
     octave = _octaves(size, rate)
@@ -92,6 +94,8 @@ def noise(
     for centre, width, height in peaks:
         distance = (octave - np.float32(np.log2(centre / 1000))) / np.float32(width)
         gain += np.float32(height) * np.exp(-0.5 * distance**2)
+    if floor is not None:
+        np.maximum(gain, np.float32(floor), out=gain)
     spectrum = rng.standard_normal(2 * len(octave), dtype=np.float32).view(np.complex64)
     spectrum *= np.exp2(gain * np.float32(np.log2(10) / 20))
     spectrum[0] = 0
@@ -183,13 +187,14 @@ def scatter(samples: int, starts, sound: np.ndarray, gains=None) -> np.ndarray:
 
 
 def beats(rng: np.random.Generator, samples: int, rate: int, tempo, jitter: float = 0.0) -> np.ndarray:
-    """Sample numbers at which something that happens `tempo` times a second happens, from a random first moment.
+    """Sample numbers at which something that happens `tempo` times a second happens; at least one.
 
-    `tempo` is a number or `(samples,)`; `jitter` is the standard deviation of each moment in parts of a period.
+    `tempo` is a number or `(samples,)`; `jitter` is the standard deviation of each moment in parts of a period. The
+    first moment is drawn at random, but comes within the first third of the sound.
     """
-    phase = cycles(tempo, samples, rate, rng.random())
-    starts = np.flatnonzero(np.diff(np.floor(phase))) + 1
     period = rate / float(np.mean(tempo))
+    phase = cycles(tempo, samples, rate, 1 - rng.random() * min(1.0, 0.3 * samples / period))
+    starts = np.flatnonzero(np.diff(np.floor(phase), prepend=0))
     return np.clip(starts + rng.normal(0, jitter * period, len(starts)), 0, samples - 1).astype(int)
 
 
@@ -211,7 +216,7 @@ def faded(wave: np.ndarray, rate: int, attack: float = 0.01, release: float = 0.
 def gate(samples: int, rate: int, period: float, duty: float, start: float = 0.0, edge: float = 0.003) -> np.ndarray:
     """1 for the first `duty` part of every `period` seconds and 0 for the rest, with edges of `edge` seconds."""
     phase = sawtooth(1 / period, samples, rate, start)
-    slope = edge / period
+    slope = float(edge / period)
     return np.clip(np.minimum(phase, duty - phase) / slope, 0.0, 1.0)
 
 
