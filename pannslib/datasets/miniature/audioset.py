@@ -128,7 +128,7 @@ def write(
     labels = _class_labels()
     plans = {
         "balanced_train": _balanced_plan(generator(seed, "audioset", 0, 0, 0), balanced_per_class),
-        "unbalanced_train": _long_tailed_plan(generator(seed, "audioset", 1, 0, 0), unbalanced, labels),
+        "unbalanced_train": long_tailed_plan(generator(seed, "audioset", 1, 0, 0), unbalanced, labels),
         "eval": _balanced_plan(generator(seed, "audioset", 2, 0, 0), eval_per_class),
     }
     metadata = folder / "metadata"
@@ -162,7 +162,7 @@ def _balanced_plan(rng: np.random.Generator, per_class: int) -> list[list[int]]:
     return [[int(lead), *_company(rng, int(lead), np.ones(len(SOUNDS)))] for lead in leads]
 
 
-def _long_tailed_plan(rng: np.random.Generator, clips: int, labels: list[dict]) -> list[list[int]]:
+def long_tailed_plan(rng: np.random.Generator, clips: int, labels: list[dict]) -> list[list[int]]:
     """The classes of each clip of a long-tailed split; the order of the classes by size is AudioSet's own."""
     official = {row["mid"]: int(row["training_clips"]) for row in labels}
     order = np.argsort([-official[sound.mid] for sound in SOUNDS], kind="stable")

@@ -110,27 +110,31 @@ def clips(actors: int, files_per_actor: int) -> int:
     return actors * files_per_actor
 
 
+def takes(files_per_actor: int) -> list[tuple[int, int, int, int]]:
+    """What every actor records: emotion, intensity, statement and repetition, as the official codes from 1."""
+    statements, repetitions = PARTS[files_per_actor]
+    return [
+        (emotion, intensity, statement, repetition)
+        for emotion, intensity in product(range(1, len(EMOTIONS) + 1), (1, 2))
+        for statement, repetition in product(range(1, statements + 1), range(1, repetitions + 1))
+        if not (emotion == 1 and intensity == 2)  # one cannot be neutral strongly
+    ]
+
+
 def write(folder: Path, seed: int, advance: Callable[[], None], actors: int, files_per_actor: int) -> dict[str, int]:
     """Fill `folder` with one folder an actor; returns the number of clips and of actors.
 
     `advance` is called after every clip.
     """
-    statements, repetitions = PARTS[files_per_actor]
-    takes = [
-        (emotion, intensity, statement, repetition)
-        for emotion, intensity in product(range(1, len(EMOTIONS) + 1), (1, 2))
-        for statement, repetition in product(range(1, statements + 1), range(1, repetitions + 1))
-        if not (emotion == 1 and intensity == 2)
-    ]
     for actor in range(1, actors + 1):
         speaker = draw_speaker(generator(seed, "ravdess", actor, 0, 0, 0, 0), female=actor % 2 == 0)
         place = folder / f"Actor_{actor:02d}"
         place.mkdir()
-        for take in takes:
+        for take in takes(files_per_actor):
             name = "03-01-" + "-".join(f"{part:02d}" for part in (*take, actor)) + ".wav"
             write_wav(place / name, _utterance(generator(seed, "ravdess", actor, *take), speaker, *take[:3]), RATE)
             advance()
-    return {"clips": actors * len(takes), "actors": actors}
+    return {"clips": clips(actors, files_per_actor), "actors": actors}
 
 
 def _utterance(rng: np.random.Generator, speaker, emotion: int, intensity: int, statement: int) -> np.ndarray:
