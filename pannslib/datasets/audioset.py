@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pannslib.datasets.base import Clip, Dataset, assemble, read_rows, read_text, some
 from pannslib.errors import DataError
@@ -27,7 +28,7 @@ SIGNS = (
     "audios/*_segments",
 )  # what tells that a folder is meant to be this data set
 SEGMENT_COLUMNS = ("YTID", "start_seconds", "end_seconds", "positive_labels")
-SUFFIXES = (".wav", ".flac", ".ogg")  # in this order, where a clip is there more than once
+SUFFIXES = (".wav", ".flac", ".ogg")
 NO_FOLD = 0  # AudioSet has splits instead
 TAKE_AGAIN = "Take the file from the official site again."
 
@@ -54,8 +55,8 @@ def load(root: Path) -> Dataset:
         paths = sound_files(folder)
         for identifier, targets in segments:
             if identifier in paths:
-                path = paths[identifier]
-                clips.append(Clip(path.name, path.relative_to(root).as_posix(), targets, NO_FOLD, identifier, split))
+                path = f"audios/{folder.name}/{Path(paths[identifier]).as_posix()}"
+                clips.append(Clip(PurePosixPath(path).name, path, targets, NO_FOLD, identifier, split))
         notes += _notes(split, {identifier for identifier, _ in segments}, set(paths))
     if not places:
         raise DataError(f"{root / 'metadata'} has no list of clips. Download eval_segments.csv and its like.")
@@ -117,12 +118,17 @@ def read_segments(path: Path, numbers: dict[str, int], places: dict[str, str]) -
     return segments
 
 
-def sound_files(folder: Path) -> dict[str, Path]:
-    """YouTube id -> the file Y<id>.wav (.flac, .ogg) somewhere below `folder`; a WAV where there are several."""
-    found: dict[str, Path] = {}
-    for suffix in SUFFIXES:
-        for path in sorted(folder.rglob(f"Y*{suffix}")):
-            found.setdefault(path.stem[1:], path)
+def sound_files(folder: Path) -> dict[str, str]:
+    """YouTube id -> path, relative to `folder`, of its file Y<id>.wav (.flac, .ogg); the WAV if there are several."""
+    found: dict[str, str] = {}
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            stem, suffix = os.path.splitext(name)
+            identifier = stem.removeprefix("Y")
+            if suffix in SUFFIXES and stem != identifier and (suffix == ".wav" or identifier not in found):
+                # text, not Path objects: there may be two million
+                found[identifier] = os.path.relpath(os.path.join(place, name), folder)
     return found
 
 

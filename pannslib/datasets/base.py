@@ -133,7 +133,7 @@ def assemble(
         }
     )
     complete = len(clips) >= expected_clips if complete is None else complete
-    if (root / MINIATURE_MARK).is_file():
+    if is_miniature(root):
         evidence, extent = "miniature", ["All sound in it is synthetic."]
     else:
         evidence, extent = ("real", []) if complete else ("partial", [])
@@ -143,6 +143,11 @@ def assemble(
             extent.append(f"{len(present)} of the official {len(class_names)} classes are there.")
     classes = tuple(class_names[number] for number in present)
     return Dataset(name, title, root, evidence, classes, frame, expected_clips, (*extent, *notes))
+
+
+def is_miniature(root: Path) -> bool:
+    """Whether the data set at `root` is synthetic."""
+    return (root / MINIATURE_MARK).is_file()
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from pannslib.datasets.base import Clip, Dataset, assemble, some
+from pannslib.datasets.base import Clip, Dataset, assemble, is_miniature, some
 from pannslib.errors import DataError
 
 TITLE = "RAVDESS (speech)"
@@ -66,7 +66,8 @@ def load(root: Path) -> Dataset:
         Clip(Path(path).name, path, (emotion,), fold[actor], f"actor {actor:02d}") for actor, emotion, path in found
     ]
     names = dict(enumerate(EMOTIONS, start=1))
-    return assemble("ravdess", TITLE, root, clips, names, CLIPS, _notes(actors, strange, other_kind))
+    notes = [*([] if is_miniature(root) else _missing(actors)), *_ignored(strange, other_kind)]
+    return assemble("ravdess", TITLE, root, clips, names, CLIPS, notes)
 
 
 def assign_folds(actors: Iterable[int]) -> dict[int, int]:
@@ -79,15 +80,21 @@ def assign_folds(actors: Iterable[int]) -> dict[int, int]:
     return {actor: rank % possible + 1 for rank, actor in enumerate(actors)}
 
 
-def _notes(actors: Counter, strange: list[str], other_kind: list[str]) -> list[str]:
-    """Sentences about what is missing or ignored."""
+def _missing(actors: Counter) -> list[str]:
+    """Sentences about the actors and recordings that are not there."""
     notes = []
-    if len(actors) < ACTORS:
-        absent = [f"{actor:02d}" for actor in range(1, ACTORS + 1) if actor not in actors]
-        notes.append(f"{len(actors)} of {ACTORS} actors are there; without {some(absent, ACTORS)}.")
+    absent = [f"{actor:02d}" for actor in range(1, ACTORS + 1) if actor not in actors]
+    if absent:
+        notes.append(f"{len(actors)} of {ACTORS} actors are there; without {some(absent)}.")
     short = [f"{actor:02d} ({count})" for actor, count in sorted(actors.items()) if count < CLIPS_PER_ACTOR]
     if short:
-        notes.append(f"Actors with fewer than {CLIPS_PER_ACTOR} recordings: {some(short, ACTORS)}.")
+        notes.append(f"Actors with fewer than {CLIPS_PER_ACTOR} recordings: {some(short)}.")
+    return notes
+
+
+def _ignored(strange: list[str], other_kind: list[str]) -> list[str]:
+    """Sentences about the files that are there and not used."""
+    notes = []
     if strange:
         notes.append(f"{len(strange):,} files that are not named as RAVDESS's are ignored: {some(strange)}.")
     if other_kind:
