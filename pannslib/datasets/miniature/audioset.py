@@ -36,8 +36,8 @@ from pannslib.datasets.miniature.synthesis import (
 )
 
 RATE = 32_000
-COMPANY = (0.5, 0.35, 0.15)  # how often a clip has no, one and two more classes than the one it was made for
-TAIL = 150.0  # events of the commonest class for each of the rarest, before rounding
+COMPANY = (0.55, 0.3, 0.15)  # how often a clip has no, one and two more classes than the one it was made for
+TAIL = 150.0  # clips made for the commonest class for each one made for the rarest, if there are enough
 MISSED = 0.06  # part of the training labels that are left out ...
 WRONG = 0.03  # ... and of the training clips that get one that isn't heard
 
@@ -108,7 +108,7 @@ SIZES = {
 
 
 def clips(seconds: float, balanced_per_class: int, unbalanced: int, eval_per_class: int) -> int:
-    """How many clips a miniature of these sizes has."""
+    """How many clips a miniature of these sizes has, however long they are."""
     return unbalanced + len(SOUNDS) * (balanced_per_class + eval_per_class)
 
 
@@ -169,7 +169,7 @@ def long_tailed_plan(rng: np.random.Generator, clips: int, labels: list[dict]) -
     share = np.empty(len(SOUNDS))
     share[order] = TAIL ** (-np.arange(len(SOUNDS)) / (len(SOUNDS) - 1))
     share /= share.sum()
-    counts = np.maximum(np.floor(share * clips), 1).astype(int)
+    counts = 1 + np.floor(share * (clips - len(SOUNDS))).astype(int)  # no class is absent
     counts[order[0]] += clips - counts.sum()
     leads = rng.permutation(np.repeat(np.arange(len(SOUNDS)), counts))
     return [[int(lead), *_company(rng, int(lead), share)] for lead in leads]
@@ -200,8 +200,7 @@ def mix(rng: np.random.Generator, classes: list[int], seconds: float) -> tuple[n
     events, heard = np.zeros(samples, np.float32), []
     for k in classes:
         sound = SOUNDS[k]
-        shortest = min(sound.shortest, seconds)
-        size = min(round(rng.uniform(shortest, max(min(sound.longest, seconds), shortest)) * RATE), samples)
+        size = round(rng.uniform(min(sound.shortest, seconds), min(sound.longest, seconds)) * RATE)
         start = int(rng.integers(0, samples - size + 1))
         wave = normalised(sound.recipe(rng, size, RATE), RATE)
         events[start : start + size] += wave * amplitude(rng.uniform(-8, 0))

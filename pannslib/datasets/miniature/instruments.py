@@ -31,17 +31,16 @@ def _sung(rng, pitch, formants, vibrato, samples, rate):
     """One voice on a held note with vibrato and the formants of a vowel."""
     speed, depth = between(rng, 4.5, 6.5), vibrato * rng.uniform(0.5, 1.5)
     swing = depth * tone(speed, samples, rate, rng.random()) + wander(rng, samples, rate, 8, 0.1)
-    peaks = tuple(
-        (centre * rng.uniform(0.9, 1.15), 0.25, height) for centre, height in zip(formants, (14, 12, 10), strict=True)
-    )
+    tract = rng.uniform(0.9, 1.15)
+    peaks = tuple((centre * tract, 0.25, height) for centre, height in zip(formants, (14, 12, 10), strict=True))
     return harmonic_tone(pitch * np.exp2(swing / 12), partials(40, -8, peaks, pitch), samples, rate, rng.random())
 
 
 def humming(rng, samples, rate):
     """A tune through closed lips: low harmonics only, notes joined."""
     notes = rng.choice(SCALE, int(samples / rate * between(rng, 1.5, 4)) + 1)
-    smooth = np.interp(np.arange(samples) / samples * len(notes), np.arange(len(notes)) + 0.5, notes)
-    pitch = between(rng, 90, 300) * np.exp2(np.round(smooth * 2) / 24 + wander(rng, samples, rate, 8, 0.01))
+    glide = contour(samples, *np.repeat(notes, 3)) / 12  # a third of a note's length from one note to the next
+    pitch = between(rng, 90, 300) * np.exp2(glide + wander(rng, samples, rate, 8, 0.01))
     swell = np.exp2(wander(rng, samples, rate, 4, 0.5))
     return faded(harmonic_tone(pitch, partials(12, rng.uniform(-16, -9)), samples, rate) * swell, rate, 0.08, 0.1)
 

@@ -58,7 +58,7 @@ def dial_tone(rng, samples, rate):
 
 
 def busy_signal(rng, samples, rate):
-    """The same two tones, on and off two to five times a second of two."""
+    """The same two tones, on and off one to two and a half times a second."""
     period = rng.choice([0.4, 0.5, 0.6, 0.75, 1.0])
     return _line_tone(rng, samples, rate) * gate(samples, rate, period, 0.5, rng.random())
 
@@ -68,10 +68,8 @@ def telephone_dialing(rng, samples, rate):
     step, wave = between(rng, 0.1, 0.35), np.zeros(samples, np.float32)
     size, tilt = int(step * rng.uniform(0.4, 0.8) * rate), rng.uniform(0.6, 1.2)
     for start in np.arange(0, samples, int(step * rate)):
-        digit = [rng.choice(tones) for tones in KEYPAD]
-        wave += scatter(
-            samples, [start], faded(tone(digit[0], size, rate) + tilt * tone(digit[1], size, rate), rate, 0.004, 0.004)
-        )
+        row, column = (tone(rng.choice(tones), size, rate) for tones in KEYPAD)
+        wave += scatter(samples, [start], faded(row + tilt * column, rate, 0.004, 0.004))
     return wave
 
 
@@ -88,7 +86,7 @@ def telephone_bell(rng, samples, rate):
 
 
 def smoke_alarm(rng, samples, rate):
-    """Three piercing beeps near 3 kHz and a pause, over and over; or one long row of quick ones."""
+    """Three piercing beeps near 3 kHz and a pause, over and over; or a row without a pause."""
     pitch = between(rng, 2300, 3800)
     beep = between(rng, 0.1, 0.5)
     wave = harmonic_tone(pitch, np.array([1, rng.uniform(0, 0.4), rng.uniform(0, 0.5)]), samples, rate)
@@ -132,12 +130,11 @@ def police_siren(rng, samples, rate):
 
 
 def foghorn(rng, samples, rate):
-    """A long, low, brassy note of 70 to 220 Hz that often ends in a grunt a step below."""
+    """A long, low, brassy note of 70 to 220 Hz that sinks a little towards its end."""
     pitch = between(rng, 70, 220)
     glide = 1 - 0.15 * rng.random() * np.clip(contour(samples, -4, 1), 0, 1)
-    wave = harmonic_tone(
-        pitch * glide, partials(40, rng.uniform(-9, -4), ((between(rng, 300, 900), 0.6, 8.0),), pitch), samples, rate
-    )
+    brass = partials(40, rng.uniform(-9, -4), ((between(rng, 300, 900), 0.6, 8.0),), pitch)
+    wave = harmonic_tone(pitch * glide, brass, samples, rate)
     return faded(wave, rate, between(rng, 0.05, 0.3), between(rng, 0.1, 0.4))
 
 

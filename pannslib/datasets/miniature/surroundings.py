@@ -81,7 +81,7 @@ def boiling(rng, samples, rate):
 
 
 def heartbeat(rng, samples, rate):
-    """Lub-dub: two dull thumps close together, again and again, 50 to 130 a minute."""
+    """Lub-dub: two dull thumps close together, again and again, 54 to 132 a minute."""
     size, tempo = int(0.15 * rate), between(rng, 0.9, 2.2)
     thump = modes(size, rate, between(rng, 60, 150) * np.array([1, 1.5, 2.1]), between(rng, 0.08, 0.2), [1, 0.5, 0.3])
     starts = beats(rng, samples, rate, tempo, 0.02)
@@ -117,7 +117,7 @@ def applause(rng, samples, rate):
 
 
 def typing(rng, samples, rate):
-    """Keys in uneven bursts: a click down, a softer one up, the space bar duller."""
+    """Keys in uneven bursts: a click down, a softer one up, three kinds of keys."""
     size, now, starts = int(0.04 * rate), 0.0, []
     pace = between(rng, 0.07, 0.22)
     while now < samples / rate:
@@ -160,7 +160,7 @@ def ratchet(rng, samples, rate):
 
 
 def machine_gun(rng, samples, rate):
-    """Bursts of shots at 7 to 16 a second: each a blast of noise with a low thump and an echo."""
+    """Bursts of shots at 7 to 16 a second: each a blast of noise with a low thump."""
     size = int(0.25 * rate)
     blast = noise(rng, size, rate, tilt=rng.uniform(-4, -1)) * dying(size, rate, between(rng, 0.05, 0.25))
     shot = blast + rng.uniform(0.3, 1) * modes(size, rate, between(rng, 60, 140), 0.12)
@@ -233,10 +233,7 @@ def bird_chirp(rng, samples, rate):
     for _ in range(rng.integers(2, 6)):
         size = int(step * rng.uniform(0.4, 0.95) * rate)
         sweep = base * np.exp2(contour(size, *rng.uniform(-0.4, 0.4, 3)))
-        wave += scatter(
-            samples,
-            phrase + offset * rate,
-            faded(tone(sweep, size, rate), rate, 0.008, 0.008) * amplitude(rng.uniform(-8, 0)),
-        )
+        note = faded(tone(sweep, size, rate), rate, 0.008, 0.008) * amplitude(rng.uniform(-8, 0))
+        wave += scatter(samples, phrase + offset * rate, note)
         offset += step
     return wave

@@ -16,6 +16,7 @@ from scipy import fft
 from pannslib.datasets.miniature.synthesis import (
     amplitude,
     contour,
+    faded,
     harmonic_tone,
     noise,
     partials,
@@ -105,7 +106,7 @@ def draw_speaker(rng: np.random.Generator, female: bool) -> Speaker:
         pitch=float(rng.uniform(165, 235) if female else rng.uniform(90, 145)),
         tract=float(rng.uniform(1.1, 1.24) if female else rng.uniform(0.92, 1.07)),
         tempo=float(rng.uniform(0.88, 1.12)),
-        tilt=float(rng.uniform(-13, -8)),
+        tilt=float(rng.uniform(-9.5, -5.5)),
         accent=float(rng.uniform(1.5, 3.5)),
         breath=float(rng.uniform(0.02, 0.15)),
         level=float(rng.uniform(-36, -26)),
@@ -127,7 +128,7 @@ def speak(rng, speaker: Speaker, phones: tuple[str, ...], accents: tuple[int, ..
     samples = (frames + 1) * HOP
 
     pitch = speaker.pitch * np.exp2(_melody(rng, speaker, manner, ends, accents, samples, rate) / 12)
-    slope = min(speaker.tilt + manner.tension, -3.0)
+    slope = min(speaker.tilt + manner.tension, -2.0)
     breath = min(speaker.breath + max(manner.breath, 0.0), 0.9)
     source = (1 - breath) * harmonic_tone(pitch, partials(120, slope), samples, rate)
     source += breath * noise(rng, samples, rate, tilt=-4)
@@ -139,6 +140,7 @@ def speak(rng, speaker: Speaker, phones: tuple[str, ...], accents: tuple[int, ..
     row = row[_phone_at(np.arange(frames) * HOP / rate, ends)]
     wave = _filtered(source, _smooth(voice[row])) + _filtered(air, _smooth(friction[row]))
     wave *= contour(samples, *_stress(rng, ends, accents))
+    wave = faded(wave[: int((ends[-1] + 0.02) * rate)], rate, 0.005, 0.08)
     wave = reverberate(rng, wave, rate, speaker.room, 0.1)
     return wave * (amplitude(speaker.level + manner.loudness) / (root_mean_square(wave) + 1e-9))
 
