@@ -54,7 +54,7 @@ def _transfer_job(task: str) -> Job:
     return Job(
         name=f"transfer_{task}",
         title=f"Transfer to {facts.title}",
-        notebook="05_transfer",
+        notebook="06_transfer",
         kind="transfer",
         makes=(f"table_{facts.table}", f"{task}_folds", f"{task}_confusion"),
         needs=(PRETRAINING,),
@@ -79,7 +79,7 @@ JOBS = {
         Job(
             PRETRAINING,
             "Pretraining on AudioSet tagging",
-            "03_pretraining",
+            "05_pretraining",
             "training",
             ("pretraining_curve", "pretraining_classes"),
             (),

@@ -7,7 +7,7 @@ with the same weights, bit for bit, as one that wasn't.
 
 import json
 import math
-import zipfile
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +155,7 @@ class State:
             content = torch.load(path, weights_only=True, map_location="cpu")
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
-        except (RuntimeError, KeyError, zipfile.BadZipFile, EOFError) as fault:
+        except (RuntimeError, OSError, KeyError, pickle.UnpicklingError) as fault:
             raise ResultError(f"{path} can't be gone on from: {fault}. Delete it to train from the start.") from fault
         self.sampler.restore(content["sampler"])
         self.mixup.bit_generator.state = json.loads(content["mixup"])

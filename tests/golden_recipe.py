@@ -46,9 +46,7 @@ def state_dict(name: str) -> dict[str, torch.Tensor]:
         "spectrogram_extractor.stft.conv_imag.weight": kernels[1, :, None],
         "logmel_extractor.melW": mel_matrix(front_end),
     }
-    drawn = {
-        entry: fixed[entry] if entry in fixed else weight(entry, shape, has_log_mel) for entry, shape in names
-    }
+    drawn = {entry: fixed[entry] if entry in fixed else weight(entry, shape, has_log_mel) for entry, shape in names}
     return {entry: torch.tensor(value) for entry, value in drawn.items()}
 
 

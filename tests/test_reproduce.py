@@ -145,7 +145,10 @@ def test_killed_and_started_again_it_ends_with_the_same_tables(finished, tmp_pat
 def test_two_at_once_are_refused(finished, tmp_path):
     (tmp_path / "runs" / "smoke").mkdir(parents=True)
     holder = tmp_path / "runs" / "smoke" / ".reproduce.lock"
-    code = f"import filelock, time; lock = filelock.FileLock({str(holder)!r}); lock.acquire(); print(1, flush=True); time.sleep(60)"
+    code = (
+        f"import filelock, time; lock = filelock.FileLock({str(holder)!r}); lock.acquire();"
+        "print(1, flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         refused = reproduce(tmp_path, check=False)

@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     path = tmp_path / "state.pt"
     problem.state.save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ResultError, match="state.pt can't be gone on from"):
+    with pytest.raises(ResultError, match=r"state\.pt can't be gone on from"):
         problem.state.restore(path)
 
 

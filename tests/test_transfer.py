@@ -88,7 +88,7 @@ class Packed:
 
 
 def test_a_group_in_two_folds_is_refused():
-    with pytest.raises(DataError, match="'actor 2' .* in several folds"):
+    with pytest.raises(DataError, match=r"'actor 2' .* in several folds"):
         transfer._check_split(Packed([1, 1, 2, 2], ["actor 1", "actor 2", "actor 2", "actor 3"]))
     with pytest.raises(DataError, match="two folds"):
         transfer._check_split(Packed([1, 1], ["a", "b"]))

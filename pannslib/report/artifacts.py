@@ -61,7 +61,9 @@ def save_table(
     base = plan.figures / name
     shown = frame.map(lambda value: _cell(value, decimals))
     files.write_text(base.with_suffix(".csv"), frame.to_csv(index=False))
-    markdown = shown.map(lambda text: text.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
+    markdown = shown.map(lambda text: text.replace("|", "\\|")).to_markdown(
+        index=False, disable_numparse=True, colalign=_alignment(frame)
+    )
     html = shown.to_html(index=False, border=0, classes="numbers", escape=True)
     outputs = [f"{name}.csv", f"{name}.md", f"{name}.html"]
     _record(plan, job, name, kind="table", title=title, caption=caption, files=outputs, evidence=evidence)
@@ -102,9 +104,14 @@ def save_figure(
     return [plan.figures / output for output in outputs]
 
 
+def _alignment(frame: pd.DataFrame) -> list[str]:
+    """Numbers to the right, words to the left."""
+    return ["right" if pd.api.types.is_any_real_numeric_dtype(frame[name]) else "left" for name in frame.columns]
+
+
 def _cell(value, decimals: int) -> str:
     """A value as it is shown: fractions rounded, large counts with commas, nothing for what is missing."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if pd.isna(value):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

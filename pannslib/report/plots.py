@@ -134,6 +134,7 @@ def confusion(counts: pd.DataFrame, ax):
     )
     ax.set(xlabel="Predicted", ylabel="True")
     ax.set_xticks(ax.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(ax.get_yticks(), names, rotation=0)
     return ax
 
 
@@ -155,7 +156,7 @@ def level_histograms(clips: pd.DataFrame, axes):
                     label=name, color=colours[name])  # fmt: skip
         ax.set(xlabel=label, ylabel="Share of clips (%)")
     axes[0].axvline(1, color="0.4", linestyle="--", linewidth=1)
-    axes[0].legend(loc="upper right")
+    axes[1].legend(loc="upper left")
     return axes
 
 

@@ -43,7 +43,8 @@ def pretraining(result) -> str:
     last = result.curve.iloc[-1]
     return (
         f"After {int(last['iteration']):,} iterations the mAP is {last['map']:.3f}, "
-        f"{last['map'] / result.chance:.1f} times that of a guess ({result.chance:.3f}); d-prime is {last['d_prime']:.2f}. The easiest class is "
+        f"{last['map'] / result.chance:.1f} times that of a guess ({result.chance:.3f}); "
+        f"d-prime is {last['d_prime']:.2f}. The easiest class is "
         f"*{classes.iloc[-1]['label']}* (AP {classes.iloc[-1]['ap']:.2f}), the hardest *{classes.iloc[0]['label']}* "
         f"({classes.iloc[0]['ap']:.2f})."
     )
