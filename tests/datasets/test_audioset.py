@@ -45,7 +45,7 @@ def test_the_official_layout(tmp_path):
 
 
 def test_missing_and_surplus_clips_are_counted(tmp_path):
-    files = {**FILES, "balanced_train": ["Ybbbbbbbbbbb.wav", "Ybbbbbbbbbbb.ogg", "Yother.wav", "Ynotes.txt.wav"]}
+    files = {**FILES, "balanced_train": ["a/Ybbbbbbbbbbb.wav", "b/Ybbbbbbbbbbb.ogg", "Yother.wav", "Ynotes.txt.wav"]}
     dataset = datasets.load("audioset", make(tmp_path, files=files))
     assert dataset.clips["clip"].tolist() == ["Ybbbbbbbbbbb.wav", "YYccccccccccc.wav"]
     assert "balanced_train: 1 of 2 clips are not there." in dataset.notes
