@@ -88,6 +88,8 @@ def _run_papermill(plan: Plan, job: Job, output: Path, parameters: dict) -> int:
     cells, work = progress_files(plan, job.name)
     work.unlink(missing_ok=True)
     os.environ["PANNS_PROGRESS"] = str(work)
+    # jobs that run beside each other on few cores lose most of their time if each starts a thread a core
+    os.environ["OMP_NUM_THREADS"] = str(plan.threads(job.name))
     _register_engine(cells)
     try:
         papermill.execute_notebook(

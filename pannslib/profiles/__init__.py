@@ -107,7 +107,7 @@ class Profile(Settings):
     name: str  # from the name of the file: the folder below runs/ and figures/
     description: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    threads: Annotated[int, Field(ge=1, le=256)]  # of every run; other numbers give other last digits
+    threads: Annotated[int, Field(ge=1, le=256)]  # of every job; other numbers give other last digits
     accelerator: Literal["cpu", "cuda", "auto"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     architecture: Annotated[str, Field(min_length=1)]  # of the pretrained and the transferred network
