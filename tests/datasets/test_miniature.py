@@ -22,6 +22,8 @@ SMALL = {
     "ravdess": {"actors": 2, "files_per_actor": 15},
 }
 TASKS = sorted(SMALL)
+# Class sizes in the order of SOUNDS, as the package's class list gives them for the real data set.
+OFFICIAL = [{"mid": sound.mid, "training_clips": 1000 - k} for k, sound in enumerate(audioset.SOUNDS)]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,10 @@ def test_a_finished_miniature_is_left_and_another_request_replaces_it(tmp_path):
     miniature.make("ravdess", folder, actors=3, files_per_actor=15)
     assert (folder / "Actor_03").is_dir()
     assert os.listdir(folder.parent) == ["ravdess"]
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    assert any(miniature.make("esc50", tmp_path, classes=2, clips_per_class_and_fold=1).iterdir())
 
 
 def test_a_foreign_folder_is_not_touched(tmp_path):
@@ -296,14 +302,19 @@ def test_labels_are_true_in_eval_and_a_little_noisy_in_training(made):
     assert max(Counter(len(mids) for mids in truth["eval"].values())) <= 3
 
 
-def test_the_tail_is_long_and_no_class_is_missing():
-    labels = [{"mid": sound.mid, "training_clips": 1000 - k} for k, sound in enumerate(audioset.SOUNDS)]
-    plan = audioset.long_tailed_plan(np.random.default_rng(0), 1200, labels)
-    counts = Counter(k for classes in plan for k in classes)
-    assert len(plan) == 1200
-    assert set(counts) == set(range(len(audioset.SOUNDS)))
-    assert counts[0] >= 100 * min(counts.values())  # the commonest class is the one that the labels say
+@pytest.mark.parametrize("clips", [len(audioset.SOUNDS), 60, 1200])
+def test_no_class_is_absent_from_the_tail_and_none_is_twice_in_a_clip(clips):
+    plan = audioset.long_tailed_plan(np.random.default_rng(0), clips, OFFICIAL)
+    assert len(plan) == clips
+    assert {k for classes in plan for k in classes} == set(range(len(audioset.SOUNDS)))
     assert all(len(set(classes)) == len(classes) for classes in plan)
+
+
+def test_the_tail_is_long_and_its_order_the_official_one():
+    plan = audioset.long_tailed_plan(np.random.default_rng(0), 1200, OFFICIAL)
+    counts = Counter(k for classes in plan for k in classes)
+    assert counts[0] >= 100 * min(counts.values())
+    assert counts[0] > counts[5] > counts[10] > counts[20]
 
 
 @pytest.mark.parametrize("sound", audioset.SOUNDS, ids=lambda sound: sound.recipe.__name__)

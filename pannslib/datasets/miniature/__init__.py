@@ -24,7 +24,7 @@ from pannslib.datasets.miniature import audioset, esc50, ravdess
 from pannslib.errors import DataError
 from pannslib.progress import bar
 
-VERSION = 1  # of the sounds and layouts; a change of either makes every miniature anew
+VERSION = 2  # of the sounds and layouts; a change of either makes every miniature anew
 MARK = "miniature.json"  # the last file written: a folder without it is not a finished miniature
 
 

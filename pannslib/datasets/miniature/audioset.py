@@ -48,8 +48,8 @@ class Sound:
 
     mid: str
     recipe: Callable[..., np.ndarray]
-    shortest: float = 0.6  # seconds
-    longest: float = 6.0
+    shortest: float = 0.8  # seconds
+    longest: float = 8.0
 
 
 SOUNDS = (
@@ -64,37 +64,37 @@ SOUNDS = (
     Sound("/m/0dgbq", signals.civil_defense_siren, 1.4),
     Sound("/m/012n7d", signals.ambulance_siren, 1.4),
     Sound("/m/04qvtq", signals.police_siren, 1.0),
-    Sound("/m/04fq5q", signals.foghorn, 0.8),
+    Sound("/m/04fq5q", signals.foghorn),
     Sound("/m/030rvx", signals.buzzer, 0.5, 3.0),
     Sound("/m/06xkwv", signals.mains_hum, 1.0),
-    Sound("/m/01w250", signals.human_whistling, 0.8),
+    Sound("/m/01w250", signals.human_whistling),
     Sound("/m/02fxyj", instruments.humming, 1.0),
     Sound("/m/0l14jd", instruments.choir, 1.0),
-    Sound("/m/013y1f", instruments.organ, 0.8),
-    Sound("/m/0fx80y", instruments.plucked_string, 0.8),
-    Sound("/m/0dwsp", instruments.marimba, 0.8),
+    Sound("/m/013y1f", instruments.organ),
+    Sound("/m/0fx80y", instruments.plucked_string),
+    Sound("/m/0dwsp", instruments.marimba),
     Sound("/m/07n_g", instruments.tuning_fork, 1.0),
     Sound("/m/0mbct", instruments.gong, 1.2),
-    Sound("/m/027m70_", instruments.jingle_bell, 0.8),
-    Sound("/m/06rvn", instruments.snare_drum, 0.8),
-    Sound("/m/02k_mr", instruments.drum_roll, 0.8),
+    Sound("/m/027m70_", instruments.jingle_bell),
+    Sound("/m/06rvn", instruments.snare_drum),
+    Sound("/m/02k_mr", instruments.drum_roll),
     Sound("/m/0chx_", surroundings.white_noise),
     Sound("/m/0cj0r", surroundings.pink_noise),
     Sound("/m/07rgkc5", surroundings.static),
     Sound("/m/07rqsjt", surroundings.whoosh, 0.5, 1.5),
     Sound("/m/07p_0gm", surroundings.throbbing, 1.2),
-    Sound("/m/0dv3j", surroundings.boiling, 0.8),
+    Sound("/m/0dv3j", surroundings.boiling),
     Sound("/m/01jg02", surroundings.heartbeat, 1.4),
     Sound("/m/0l15bq", surroundings.clapping, 1.0),
-    Sound("/m/028ght", surroundings.applause, 0.8),
+    Sound("/m/028ght", surroundings.applause),
     Sound("/m/0316dw", surroundings.typing, 1.0),
     Sound("/m/07rv9rh", surroundings.clip_clop, 1.2),
-    Sound("/m/02bm9n", surroundings.ratchet, 0.8),
-    Sound("/m/04zjc", surroundings.machine_gun, 0.8),
+    Sound("/m/02bm9n", surroundings.ratchet),
+    Sound("/m/04zjc", surroundings.machine_gun),
     Sound("/m/07pqn27", surroundings.bouncing, 1.0, 2.5),
-    Sound("/m/07pb8fc", surroundings.idling, 0.8),
+    Sound("/m/07pb8fc", surroundings.idling),
     Sound("/m/07q2z82", surroundings.revving, 1.0, 4.0),
-    Sound("/m/09f96", surroundings.mosquito, 0.8),
+    Sound("/m/09f96", surroundings.mosquito),
     Sound("/m/07r_80w", surroundings.hoot, 1.2, 3.0),
     Sound("/m/07pggtn", surroundings.bird_chirp, 1.0),
 )
@@ -203,18 +203,18 @@ def mix(rng: np.random.Generator, classes: list[int], seconds: float) -> tuple[n
         size = round(rng.uniform(min(sound.shortest, seconds), min(sound.longest, seconds)) * RATE)
         start = int(rng.integers(0, samples - size + 1))
         wave = normalised(sound.recipe(rng, size, RATE), RATE)
-        events[start : start + size] += wave * amplitude(rng.uniform(-8, 0))
+        events[start : start + size] += wave * amplitude(rng.uniform(-6, 0))
         heard.append((k, start / RATE, (start + size) / RATE))
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         events = reverberate(rng, events, RATE, between(rng, 0.1, 0.8), rng.uniform(0.05, 0.4))
-    wave = events + amplitude(rng.uniform(-45, -16)) * background(rng, samples)
-    return wave * amplitude(rng.uniform(-28, -8)), heard
+    wave = events + amplitude(rng.uniform(-42, -20)) * background(rng, samples)
+    return wave * amplitude(rng.uniform(-26, -10)), heard
 
 
 def background(rng: np.random.Generator, samples: int) -> np.ndarray:
     """The place: noise mostly darker than pink, with resonances, the hiss of a microphone and a level that drifts."""
-    peaks = tuple((between(rng, 80, 6000), rng.uniform(0.2, 1.5), rng.uniform(-8, 10)) for _ in range(2))
-    place = noise(rng, samples, RATE, tilt=rng.uniform(-9, -3), low=60, peaks=peaks, floor=rng.uniform(-30, -5))
+    peaks = tuple((between(rng, 80, 6000), rng.uniform(0.3, 1.5), rng.uniform(-6, 8)) for _ in range(2))
+    place = noise(rng, samples, RATE, tilt=rng.uniform(-8, -4), low=60, peaks=peaks, floor=rng.uniform(-20, -6))
     return place * np.exp2(wander(rng, samples, RATE, 2, 0.4))
 
 
