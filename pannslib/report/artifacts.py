@@ -6,6 +6,7 @@ import pandas as pd
 
 from pannslib import files, results
 from pannslib.catalogue import Plan
+from pannslib.report.pages import rendered
 
 # where a number comes from -> what is said of it
 EVIDENCE = {
@@ -61,15 +62,17 @@ def save_table(
     base = plan.figures / name
     shown = frame.map(lambda value: _cell(value, decimals))
     files.write_text(base.with_suffix(".csv"), frame.to_csv(index=False))
-    markdown = shown.map(lambda text: text.replace("|", "\\|")).to_markdown(
-        index=False, disable_numparse=True, colalign=_alignment(frame)
-    )
-    html = shown.to_html(index=False, border=0, classes="numbers", escape=True)
+    sides = _alignment(frame)
+    escaped = shown.map(lambda text: text.replace("|", "\\|"))
+    markdown = escaped.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    html = rendered("numbers.html", columns=list(zip(frame.columns, sides, strict=True)), rows=shown.to_numpy())
     outputs = [f"{name}.csv", f"{name}.md", f"{name}.html"]
     _record(plan, job, name, kind="table", title=title, caption=caption, files=outputs, evidence=evidence)
     note = evidence_text(files.read_json(base.with_suffix(".json"))["provenance"])
     files.write_text(base.with_suffix(".md"), f"**{title}.** {caption}\n\n{markdown}\n\n*{note}*\n")
-    files.write_text(base.with_suffix(".html"), _page(title, caption, html, note))
+    files.write_text(
+        base.with_suffix(".html"), rendered("table.html", title=title, caption=caption, table=html, note=note)
+    )
     return frame
 
 
@@ -118,10 +121,3 @@ def _cell(value, decimals: int) -> str:
     if isinstance(value, float):
         return f"{value:,.{decimals}f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _page(title: str, caption: str, table: str, note: str) -> str:
-    """A table as a page of its own that opens from disk."""
-    from pannslib.report.index import environment
-
-    return environment().get_template("table.html").render(title=title, caption=caption, table=table, note=note)

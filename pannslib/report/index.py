@@ -3,28 +3,22 @@
 import re
 from pathlib import Path
 
-import jinja2
-
 from pannslib import files
 from pannslib.catalogue import JOBS, Plan
-
-
-def environment() -> jinja2.Environment:
-    """The page templates; everything that comes from data is escaped."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+from pannslib.report.artifacts import EVIDENCE, evidence_text
+from pannslib.report.pages import rendered
 
 
 def write_index(plan: Plan) -> Path:
     """Write ``figures/<profile>/index.html`` from the records that the tables and figures left there."""
-    from pannslib.report.artifacts import EVIDENCE
-
     records = [path for path in plan.figures.glob("*.json") if path.stem in _known()]
     entries = sorted((_entry(plan, path) for path in records), key=lambda entry: _order(entry["name"]))
-    page = (
-        environment()
-        .get_template("index.html")
-        .render(profile=plan.profile.name, description=plan.profile.description, kinds=EVIDENCE, entries=entries)
+    page = rendered(
+        "index.html",
+        profile=plan.profile.name,
+        description=plan.profile.description,
+        kinds=EVIDENCE,
+        entries=entries,
     )
     return files.write_text(plan.figures / "index.html", page)
 
@@ -35,8 +29,6 @@ def _known() -> set[str]:
 
 def _entry(plan: Plan, path: Path) -> dict:
     """What the page says of one table or figure."""
-    from pannslib.report.artifacts import evidence_text
-
     record = files.read_json(path)
     executed = f"{record['provenance']['job']}.ipynb"
     entry = record | {
