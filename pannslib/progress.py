@@ -27,6 +27,10 @@ class FileBar:
         self.n += count
         self._write()
 
+    def set_description(self, title: str) -> None:
+        """What is being done now."""
+        self.desc = title
+
     def set_postfix(self, **values: str) -> None:
         """Values to show behind the bar."""
         self.postfix = ", ".join(f"{key} {value}" for key, value in values.items())

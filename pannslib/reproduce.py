@@ -19,6 +19,8 @@ from pannslib import execution, files, paths
 from pannslib.catalogue import JOBS, Plan
 from pannslib.errors import PannsError, ResultError
 
+# what a notebook of each kind takes, about, in units of the shortest
+WEIGHTS = {"page": 1, "training": 6, "transfer": 12}
 POLL = 0.5  # seconds between two looks at the jobs
 LINE_EVERY = 30  # seconds between two lines where the output isn't a terminal
 GRACE = 10  # seconds that a stopped Snakemake gets before it is killed
@@ -117,6 +119,10 @@ def _stop(child: subprocess.Popen) -> None:
         child.wait()
 
 
+def _weight(name: str) -> int:
+    return WEIGHTS[JOBS[name].kind]
+
+
 class Display:
     """One bar over all notebooks on a terminal; a line now and then elsewhere."""
 
@@ -135,7 +141,8 @@ class Display:
     def follow(self, child: subprocess.Popen) -> None:
         """Look at the jobs until ``child`` has ended."""
         layout = "{percentage:3.0f}%|{bar:24}| {elapsed} {desc}"
-        with tqdm(total=len(JOBS), bar_format=layout, disable=not self.terminal, file=sys.stderr) as bar:
+        total = sum(map(_weight, JOBS))
+        with tqdm(total=total, bar_format=layout, disable=not self.terminal, file=sys.stderr) as bar:
             while child.poll() is None:
                 self._look(bar)
                 time.sleep(POLL)
@@ -156,9 +163,9 @@ class Display:
                 self.finished.discard(name)
                 self._say(bar, f"{name} begins: notebooks/{JOBS[name].notebook}.ipynb")
             share, text = told
-            shares += share
+            shares += share * _weight(name)
             texts.append(f"{name}: {text}")
-        bar.n = min(len(self.finished) + shares, bar.total)
+        bar.n = min(sum(map(_weight, self.finished)) + shares, bar.total)
         bar.set_description_str(f"{len(self.finished)}/{len(JOBS)} notebooks; " + "; ".join(texts))
         if texts and not self.terminal and time.monotonic() - self._line_at > LINE_EVERY:
             self._say(bar, f"{100 * bar.n / bar.total:.0f}%: " + "; ".join(texts))
@@ -170,15 +177,15 @@ class Display:
             at = files.read_json(cells)
         except (OSError, ValueError):  # not there, or just being written
             return None
-        text, inner = f"cell {at['done'] + 1}/{at['total']}", 0.0
+        share, text = at["done"] / at["total"], f"cell {at['done'] + 1}/{at['total']}"
         try:
             told = files.read_json(work)
-            inner = told["done"] / max(told["total"], 1)
-            note = f", {told['note']}" if told["note"] else ""
-            text += f", {told['title']} {told['done']}/{told['total']}{note}"
         except (OSError, ValueError):
-            pass
-        return (at["done"] + min(inner, 1.0)) / at["total"], text
+            return (share if JOBS[name].kind == "page" else 0.1 * share), text
+        note = f", {told['note']}" if told["note"] else ""
+        text += f", {told['title']}, step {told['done']}/{told['total']}{note}"
+        # nearly all of the time goes into the one cell that trains
+        return 0.1 * share + 0.9 * min(told["done"] / max(told["total"], 1), 1.0), text
 
     def _say(self, bar: tqdm, text: str) -> None:
         self._line_at = time.monotonic()

@@ -174,7 +174,7 @@ def fit(
     names: Sequence[str],
     evaluate: Callable[[State], None] | None = None,
     evaluate_every: int = 0,
-    title: str = "training",
+    bar=None,
 ) -> None:
     """Train ``state.model`` from where the state is to the last iteration.
 
@@ -186,11 +186,13 @@ def fit(
         loss_of: (output, targets) -> scalar loss.
         names: of all clips, to say which were in a batch that went wrong.
         evaluate: called with the state every ``evaluate_every`` iterations and after the last.
+        bar: a `progress.bar` that every iteration is told to; one of its own where it isn't given.
 
     Raises:
         ResultError: the loss is not a finite number; it names the iteration and the clips.
     """
-    bar = progress.bar(optimisation.iterations, title, state.iteration)
+    own = progress.bar(optimisation.iterations, "training", state.iteration) if bar is None else None
+    bar = bar or own
     while state.iteration < optimisation.iterations:
         state.model.train()
         for group in state.optimizer.param_groups:
@@ -203,7 +205,8 @@ def fit(
         last = state.iteration == optimisation.iterations
         if evaluate and (last or state.iteration % evaluate_every == 0):
             evaluate(state)
-    bar.close()
+    if own:
+        own.close()
 
 
 def _step(fabric, state: State, batch, targets, optimisation: Optimisation, loss_of, names) -> float:
@@ -321,7 +324,7 @@ def _train(plan: Plan, name: str, folder: RunFolder) -> None:
 
     optimisation = settings.optimisation
     names, every = packed.names, settings.evaluate_every
-    fit(fabric, state, source.batch, targets, optimisation, tagging_loss, names, evaluate, every, name)
+    fit(fabric, state, source.batch, targets, optimisation, tagging_loss, names, evaluate, every)
 
     logits = predict(model, source.batch, evaluation)
     scores = metrics.evaluate(packed.targets[evaluation], logits)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pannslib import catalogue, files, metrics, models, training
+from pannslib import catalogue, files, metrics, models, progress, training
 from pannslib.catalogue import PRETRAINING, Plan, TransferSettings
 from pannslib.datasets import PackedClips
 from pannslib.datasets.samplers import ShuffledSampler
@@ -138,12 +138,16 @@ def run(plan: Plan, task: str) -> TransferResult:
         network.to(fabric.device)
         source = training.ClipSource(packed, network, settings.cache_gib, fabric.device)
         embeddings = training.predict(network, source.batch, np.arange(len(source)), lambda output: output.embedding)
-        for number, (strategy, fold) in enumerate(todo, start=1 + len(work) - len(todo)):
+        steps = {strategy: getattr(settings, strategy).iterations for strategy in STRATEGIES}
+        total, left = (sum(steps[strategy] for strategy, _ in units) for units in (work, todo))
+        bar = progress.bar(total, task, initial=total - left)
+        for strategy, fold in todo:
             unit = _Fold(plan, task, settings, packed, fold)
-            title = f"{number}/{len(work)} {STRATEGIES[strategy].title}, fold {fold}"
-            logits = _logits(unit, strategy, source, embeddings, pretrained, title)
+            bar.set_description(f"{STRATEGIES[strategy].title}, fold {fold}")
+            logits = _logits(unit, strategy, source, embeddings, pretrained, bar)
             frame = _predictions(unit, strategy, logits)
             files.write_text(_predictions_file(folder, strategy, fold), frame.to_csv(index=False))
+        bar.close()
     evidence = evidence_of(plan, name)
     if todo or not folder.file("provenance.json").is_file():
         folder.write_provenance(evidence)
@@ -177,7 +181,7 @@ def _pretrained_network(plan: Plan, pretrained: training.TrainingResult, classes
     return network
 
 
-def _logits(unit: _Fold, strategy: str, source, embeddings: np.ndarray, pretrained, title: str) -> np.ndarray:
+def _logits(unit: _Fold, strategy: str, source, embeddings: np.ndarray, pretrained, bar) -> np.ndarray:
     """Train one strategy on one fold's training clips; logits (test clips, classes) of its test clips."""
     settings = unit.settings
     optimisation = getattr(settings, strategy)
@@ -209,7 +213,7 @@ def _logits(unit: _Fold, strategy: str, source, embeddings: np.ndarray, pretrain
         optimisation,
         training.classification_loss,
         unit.packed.names,
-        title=title,
+        bar=bar,
     )
     return training.predict(model, batch, unit.test_clips)
 
