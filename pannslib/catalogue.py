@@ -253,7 +253,9 @@ class Plan:
         """What changes when the data of ``task`` does, known without making or reading a clip."""
         if self._real(task) is not None:
             return self.dataset(task).stamp
-        return files.digest([task, "miniature", self.profile.seed, self._miniature_sizes(task)])
+        from pannslib.datasets import miniature
+
+        return files.digest([task, miniature.VERSION, self.profile.seed, self._miniature_sizes(task)])
 
     def inputs(self, name: str) -> dict:
         """Everything that the results of job ``name`` depend on, its needs' results aside."""

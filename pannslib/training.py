@@ -192,7 +192,7 @@ def fit(
         ResultError: the loss is not a finite number; it names the iteration and the clips.
     """
     own = progress.bar(optimisation.iterations, "training", state.iteration) if bar is None else None
-    bar = bar or own
+    bar = own if bar is None else bar
     while state.iteration < optimisation.iterations:
         state.model.train()
         for group in state.optimizer.param_groups:
@@ -205,7 +205,7 @@ def fit(
         last = state.iteration == optimisation.iterations
         if evaluate and (last or state.iteration % evaluate_every == 0):
             evaluate(state)
-    if own:
+    if own is not None:
         own.close()
 
 

@@ -45,7 +45,7 @@ class AudioSetMiniature(Settings):
 class Esc50Miniature(Settings):
     """Sizes of the ESC-50 miniature: five folds of 5 s clips."""
 
-    classes: Annotated[int, Field(ge=2, le=50)]
+    classes: Annotated[int, Field(ge=2, le=16)]
     clips_per_class_and_fold: Count
 
 
