@@ -7,14 +7,18 @@ One file a family: `cnn`, `resnet`, `mobilenet`, `waveform` (one-dimensional), `
 
 from pannslib.models.base import Output, PannsModel
 from pannslib.models.checkpoints import load_checkpoint, read_metadata, save_checkpoint
+from pannslib.models.pretrained import fetch_pretrained, load_pretrained, released_checkpoints
 from pannslib.models.registry import create_model, list_models
 
 __all__ = [
     "Output",
     "PannsModel",
     "create_model",
+    "fetch_pretrained",
     "list_models",
     "load_checkpoint",
+    "load_pretrained",
     "read_metadata",
+    "released_checkpoints",
     "save_checkpoint",
 ]

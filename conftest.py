@@ -1,4 +1,4 @@
-"""What all tests share: no writing into the checkout, no network, one seed."""
+"""What all tests and notebooks under test share: nothing is written into the checkout."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ HOME = Path(tempfile.mkdtemp(prefix="pannslib-test-"))
 os.environ["PANNS_HOME"] = str(HOME)
 os.environ.setdefault("MPLBACKEND", "agg")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent
 
 
 @pytest.fixture
