@@ -52,7 +52,11 @@ def reproduce(
     # a fault in a data set is told now, before anything is begun
     for task in sorted({task for job in whole.JOBS.values() for task in job.tasks}):
         plan.data_stamp(task)
-    whole.reproduce(plan, profile, data_root, cores)
+    try:
+        whole.reproduce(plan, profile, data_root, cores)
+    except KeyboardInterrupt:
+        typer.echo("panns: stopped; the same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
     typer.echo(f"All tables and figures are in {paths.shown(plan.figures)}; open index.html there.")
 
 
@@ -122,6 +126,3 @@ def main() -> None:
     except PannsError as fault:
         print(f"panns: {fault}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("panns: stopped; start again to go on from here.", file=sys.stderr)
-        sys.exit(130)
