@@ -21,7 +21,7 @@ from pannslib import features, files, metrics, models, progress
 from pannslib.catalogue import PRETRAINING, MachineSettings, Plan
 from pannslib.datasets import PackedClips
 from pannslib.datasets.samplers import BalancedSampler, ShuffledSampler
-from pannslib.errors import ResultError
+from pannslib.errors import ProfileError, ResultError
 from pannslib.profiles import Optimisation
 from pannslib.results import RunFolder, evidence_of, open_run
 
@@ -44,9 +44,17 @@ def make_fabric(settings: MachineSettings, seed: int):
 
     Returns:
         lightning_fabric.Fabric, one device.
+
+    Raises:
+        ProfileError: CUDA is asked for and there is none.
     """
     from lightning_fabric import Fabric
 
+    if settings.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ProfileError(
+            "The profile asks for CUDA (accelerator: cuda), but torch finds no GPU here. Use a profile with "
+            "accelerator: cpu or auto, such as demo."
+        )
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(seed)

@@ -6,7 +6,7 @@ import torch
 
 from pannslib import catalogue, training
 from pannslib.datasets.samplers import ShuffledSampler
-from pannslib.errors import ResultError
+from pannslib.errors import ProfileError, ResultError
 from pannslib.profiles import Optimisation
 
 SETTINGS = catalogue.plan("smoke").settings("transfer_esc50")
@@ -16,8 +16,8 @@ STEPS = Optimisation(iterations=12, batch_size=4, learning_rate=0.01)
 class Problem:
     """Sixteen points in two classes, told apart by a small network with dropout."""
 
-    def __init__(self):
-        self.fabric = training.make_fabric(SETTINGS, seed=5)
+    def __init__(self, settings=SETTINGS):
+        self.fabric = training.make_fabric(settings, seed=5)
         layers = [torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(16, 2)]
         network = torch.nn.Sequential(*layers)
         generator = torch.Generator().manual_seed(1)
@@ -91,6 +91,20 @@ def test_evaluation_comes_in_time_and_at_the_end():
     problem, seen = Problem(), []
     problem.fit(evaluate=lambda state: seen.append(state.iteration), evaluate_every=5)
     assert seen == [5, 10, 12]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_to_be():
+    with pytest.raises(ProfileError, match="finds no GPU"):
+        training.make_fabric(SETTINGS.model_copy(update={"accelerator": "cuda"}), seed=1)
+
+
+def test_bf16_trains_too():
+    settings = SETTINGS.model_copy(update={"precision": "bf16-mixed"})
+    problem = Problem(settings)
+    before = problem.loss()
+    problem.fit(STEPS.model_copy(update={"iterations": 60}))
+    assert problem.loss() < 0.7 * before
 
 
 def test_schedules():
