@@ -19,8 +19,8 @@ from pannslib import execution, files, paths
 from pannslib.catalogue import JOBS, Plan
 from pannslib.errors import PannsError, ResultError
 
-# what a notebook of each kind takes, about, in units of the shortest
-WEIGHTS = {"page": 1, "training": 6, "transfer": 12}
+# how much longer than the others the notebooks that train take, about
+WEIGHTS = {"training": 6, "transfer": 12}
 POLL = 0.5  # seconds between two looks at the jobs
 LINE_EVERY = 30  # seconds between two lines where the output isn't a terminal
 GRACE = 10  # seconds that a stopped Snakemake gets before it is killed
@@ -120,7 +120,7 @@ def _stop(child: subprocess.Popen) -> None:
 
 
 def _weight(name: str) -> int:
-    return WEIGHTS[JOBS[name].kind]
+    return WEIGHTS.get(JOBS[name].kind, 1)
 
 
 class Display:
@@ -181,7 +181,7 @@ class Display:
         try:
             told = files.read_json(work)
         except (OSError, ValueError):
-            return (share if JOBS[name].kind == "page" else 0.1 * share), text
+            return (share if JOBS[name].kind not in WEIGHTS else 0.1 * share), text
         note = f", {told['note']}" if told["note"] else ""
         text += f", {told['title']}, step {told['done']}/{told['total']}{note}"
         # nearly all of the time goes into the one cell that trains
