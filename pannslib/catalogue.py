@@ -35,7 +35,7 @@ class Job:
     name: str
     title: str
     notebook: str  # file in notebooks/, without .ipynb
-    kind: str  # "page" (nothing is trained), "training" or "transfer"
+    kind: str  # "page" (nothing is trained), "benchmark" (a page that measures time), "training" or "transfer"
     makes: tuple[str, ...]  # tables and figures that it must leave in figures/<profile>/
     needs: tuple[str, ...] = ()  # jobs that must be finished before
     tasks: tuple[str, ...] = ()  # data sets that it reads
@@ -47,6 +47,7 @@ TRANSFER_TASKS = {
     "ravdess": TransferTask("RAVDESS", 18, "accuracy", "4-fold cross-validation, no actor in two folds"),
 }
 PRETRAINING = "pretraining"
+SAMPLE_RATE = 32_000  # Hz, at which all clips are packed (section VI-A)
 
 
 def _transfer_job(task: str) -> Job:
@@ -75,7 +76,20 @@ JOBS = {
             (),
             ("audioset", "esc50", "ravdess"),
         ),
-        Job("multi_adds", "Multi-adds and parameters", "04_multi_adds", "page", ("table_12", "figure_05")),
+        Job(
+            "architectures",
+            "The architectures, layer by layer",
+            "03_architectures",
+            "page",
+            ("table_01", "table_02", "table_03", "figure_01", "figure_02"),
+        ),
+        Job(
+            "multi_adds",
+            "Multi-adds and parameters",
+            "04_multi_adds",
+            "benchmark",
+            ("table_12", "figure_05", "cost_table", "cost_true", "cost_latency"),
+        ),
         Job(
             PRETRAINING,
             "Pretraining on AudioSet tagging",
@@ -102,19 +116,25 @@ JOBS = {
 class PageSettings(Settings):
     """What a notebook depends on that trains nothing."""
 
-    seed: int
+    seed: profiles.Seed
+
+
+class BenchmarkSettings(PageSettings):
+    """The same, where time is measured: no other job must run on its threads."""
+
+    threads: profiles.Threads
 
 
 class MachineSettings(Settings):
     """What every training depends on besides its own numbers."""
 
-    seed: int
-    threads: int
-    accelerator: str
-    precision: str
-    architecture: str
-    width: float
-    cache_gib: float = Field(exclude=True)  # where log-mels are kept changes no result
+    seed: profiles.Seed
+    threads: profiles.Threads
+    accelerator: profiles.Accelerator
+    precision: profiles.Precision
+    architecture: profiles.Architecture
+    width: profiles.Width
+    cache_gib: profiles.Gibibytes = Field(exclude=True)  # where log-mels are kept changes no result
     seconds: profiles.Seconds
 
 
@@ -129,14 +149,19 @@ class TrainingSettings(MachineSettings):
 class TransferSettings(MachineSettings):
     """Settings of one transfer experiment: a section for each strategy."""
 
-    folds: int | None
+    folds: profiles.Folds | None
     scratch: Optimisation
     fine_tune: Optimisation
     freeze_l1: Optimisation
     freeze_l3: Optimisation
 
 
-SETTINGS = {"page": PageSettings, "training": TrainingSettings, "transfer": TransferSettings}
+SETTINGS = {
+    "page": PageSettings,
+    "benchmark": BenchmarkSettings,
+    "training": TrainingSettings,
+    "transfer": TransferSettings,
+}
 
 
 def _settings(job: Job, profile: Profile) -> Settings:
@@ -150,7 +175,7 @@ def _settings(job: Job, profile: Profile) -> Settings:
         sections = profile.transfer.model_dump(exclude=set(TRANSFER_TASKS))
         content = common | sections | profile.transfer.model_dump()[job.tasks[0]]
     else:
-        content = {"seed": profile.seed}
+        content = {key: common[key] for key in SETTINGS[job.kind].model_fields}
     change = profile.runs.get(job.name, {})
     if job.kind == "transfer":
         own_network = {"architecture", "width"} & set(change)
@@ -210,7 +235,8 @@ class Plan:
         text = "/".join(str(part) for part in (self.profile.seed, *parts))
         return zlib.crc32(text.encode())
 
-    def _real(self, task: str) -> Path | None:
+    def real(self, task: str) -> Path | None:
+        """The folder of the real data set of ``task``, or None where its miniature takes its place."""
         return datasets.find(task, self.data_root) if self.data_root else None
 
     @cached_property
@@ -220,7 +246,7 @@ class Plan:
     def dataset(self, task: str) -> "datasets.Dataset":
         """The data set of ``task``: the real one if it is below the data root, else its miniature, made if need be."""
         if task not in self._datasets:
-            root = self._real(task)
+            root = self.real(task)
             if root is None:
                 root = self._make_miniature(task)
             self._datasets[task] = datasets.load(task, root, allow_missing=self.allow_missing)
@@ -245,13 +271,11 @@ class Plan:
         """The clips of ``task`` at 32 kHz, all of one length, packed to HDF5 once and then reused."""
         dataset, seconds = self.dataset(task), self.seconds(task)
         path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / f".{path.stem}.lock"):
-            return datasets.pack(dataset, path, sample_rate=32_000, seconds=seconds, progress=progress)
+        return datasets.pack(dataset, path, sample_rate=SAMPLE_RATE, seconds=seconds, progress=progress)
 
     def data_stamp(self, task: str) -> str:
         """What changes when the data of ``task`` does, known without making or reading a clip."""
-        if self._real(task) is not None:
+        if self.real(task) is not None:
             return self.dataset(task).stamp
         from pannslib.datasets import miniature
 
@@ -298,6 +322,11 @@ def plan(profile: str | Path = "demo", data_root: str | Path | None = None, allo
             raise DataError(
                 f"The data root {root} doesn't exist or isn't a folder. Give the folder that holds raw/<data set>/ "
                 "as DATA_ROOT, or leave it out to work on miniatures."
+            )
+        if not any(datasets.find(task, root) for task in datasets.TASKS):
+            raise DataError(
+                f"The data root {root} holds no data set: none of raw/{', raw/'.join(datasets.TASKS)} is in it. Give "
+                "the folder that holds raw/<data set>/ as DATA_ROOT, or leave it out to work on miniatures."
             )
     else:
         root = paths.default_data_root() if paths.default_data_root().is_dir() else None

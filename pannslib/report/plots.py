@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from pannslib.report.style import FAMILY_COLOURS, STRATEGY_COLOURS
 
@@ -33,23 +35,87 @@ def waveform_and_log_mel(waveform: np.ndarray, log_mel: np.ndarray, sample_rate:
     return figure
 
 
-def complexity(frame: pd.DataFrame, ax):
-    """Figure 5 of the paper: multi-adds against mAP, a colour a family.
+def complexity(frame: pd.DataFrame, cost: str, label: str, ax, log: bool = True, compared: str | None = None):
+    """Figure 5 of the paper: the cost of each architecture against its mAP, a colour a family.
 
     Args:
-        frame: a row an architecture: architecture, group, multi_adds_e9, map.
+        frame: what `tables.costs` made.
+        cost: the column on the horizontal axis.
+        label: of that axis.
         ax: matplotlib axes.
+        log: whether that axis is logarithmic: true costs differ by a hundred times, the published ones by twenty.
+        compared: another column of the same unit, drawn as open circles that a line joins to the filled ones.
 
     Returns:
         The axes.
     """
-    for group, part in frame.groupby("group", sort=False):
-        ax.scatter(part["multi_adds_e9"], part["map"], s=46, color=FAMILY_COLOURS[group], label=group, zorder=3)
-    for row in frame.itertuples():
-        ax.annotate(row.architecture, (row.multi_adds_e9, row.map), (6, 4), textcoords="offset points", fontsize=8)
-    ax.set(xlabel="Multi-adds for a 10 s clip ($10^9$)", ylabel="mAP on AudioSet, published")
-    ax.margins(x=0.14, y=0.1)
+    quality = frame["mAP, published"]
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter("{x:g}")
+    colours = frame["group"].map(FAMILY_COLOURS)
+    ax.scatter(frame[cost], quality, s=46, color=colours, zorder=4)
+    segments = []
+    if compared:
+        ax.scatter(frame[compared], quality, s=46, facecolor="white", edgecolor=colours, zorder=3)
+        ax.hlines(quality, frame[cost], frame[compared], color="0.6", linewidth=1)
+        segments = list(zip(frame[cost], frame[compared], quality, strict=True))
+    ax.set(xlabel=label, ylabel="mAP on AudioSet, published")
+    ax.margins(x=0.12, y=0.1)
+    # the best are the most crowded: they have the first choice of a place
+    best_first = frame.sort_values("mAP, published", ascending=False)
+    _label_points(best_first["architecture"], best_first[cost], best_first["mAP, published"], segments, ax)
     return ax
+
+
+# where a label may stand about its point: offset in points, alignment; the first of the freest places is taken
+PLACES = (
+    ((7, 0), "left", "center"),
+    ((0, 6), "center", "bottom"),
+    ((0, -6), "center", "top"),
+    ((-7, 0), "right", "center"),
+    ((3, 6), "left", "bottom"),
+    ((3, -6), "left", "top"),
+    ((-3, 6), "right", "bottom"),
+    ((-3, -6), "right", "top"),
+    ((0, 16), "center", "bottom"),
+    ((0, -16), "center", "top"),
+)
+
+
+def _label_points(labels, xs, ys, segments: list[tuple], ax) -> None:
+    """Write a label at each point, where it covers the fewest points, lines and other labels.
+
+    Args:
+        labels, xs, ys: one each a point, in data units.
+        segments: level lines (x, x, y) to keep clear of.
+        ax: matplotlib axes with everything else drawn.
+    """
+    ax.figure.draw_without_rendering()  # only then it is known where on the page a point lies
+    points = [(x, x, y) for x, y in zip(xs, ys, strict=True)]
+    taken = [_around(segment, ax) for segment in points + segments]
+    for label, (x, _, y) in zip(labels, points, strict=True):
+        texts = [
+            ax.annotate(label, (x, y), offset, textcoords="offset points", ha=ha, va=va, fontsize=8)
+            for offset, ha, va in PLACES
+        ]
+        boxes = [text.get_window_extent() for text in texts]
+        outside = [box.x0 < ax.bbox.x0 or box.x1 > ax.bbox.x1 for box in boxes]
+        covered = [box.count_overlaps(taken) + out for box, out in zip(boxes, outside, strict=True)]
+        best = covered.index(min(covered))
+        taken.append(boxes[best])
+        for text in texts[:best] + texts[best + 1 :]:
+            text.remove()
+
+
+def _around(segment: tuple, ax, radius: float = 4) -> Bbox:
+    """The box on the page about a level line (x, x, y), ``radius`` points wider on all sides."""
+    left, right, y = segment
+    (x0, y0), (x1, y1) = sorted(map(tuple, ax.transData.transform([(left, y), (right, y)])))
+    margin = radius * ax.figure.dpi / 72
+    return Bbox.from_extents(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
 
 
 def training_curve(curve: pd.DataFrame, chance: float, ax):

@@ -68,6 +68,61 @@ def complexity(table: pd.DataFrame) -> str:
     return text
 
 
+def architectures(models: dict) -> str:
+    """How many layers with weights a network has, and whether its name says so.
+
+    Args:
+        models: what a system is called -> its model.
+    """
+    told, otherwise = [], []
+    for name, model in models.items():
+        weights = [part for part, values in model.named_parameters() if values.ndim > 1 and "downsample" not in part]
+        sizes = sum(values.numel() for values in model.parameters())
+        (told if name.endswith(str(len(weights))) else otherwise).append(
+            f"{name} {len(weights)} ({sizes / 1e6:.1f} million parameters)"
+        )
+    text = f"Layers with weights, those of shortcuts left out: {', '.join(told)}, as their names say"
+    return text + (f"; {', '.join(otherwise)}, whose names say nothing of it." if otherwise else ".")
+
+
+def costs(table: pd.DataFrame) -> str:
+    """What changes when operations are counted in full, and when time is measured.
+
+    Args:
+        table: what `tables.costs` made.
+    """
+    rows = table.set_index("architecture")
+    published, true = rows["multi-adds, paper's convention (1e9)"], rows["true cost with FFT (1e9 MACs)"]
+    milliseconds, stft = rows["latency (ms)"], rows["of which STFT by convolution (1e9)"]
+    share = (stft / published)[stft > 0].sort_values(ascending=False)
+    most = " and ".join(f"{part:.0%} of {name}'s" for name, part in share[share > 0.5].items())
+    fft = rows["FLOPs, front end by FFT (1e9)"].max()
+    dear, cheap = published.idxmax(), published.idxmin()
+    per_mac = milliseconds / true
+    fronts = {}
+    for name, values in (("multi-adds", published), ("true cost", true), ("latency", milliseconds)):
+        fronts.setdefault(", ".join(_front(values, rows["mAP, published"])), []).append(name)
+    best = "; ".join(f"by {' and by '.join(names)}: {members}" for members, names in fronts.items())
+    return (
+        f"The STFT as a convolution costs {stft.max():.2f}e9 multi-adds: {most} published cost, and "
+        f"{share.min():.0%} of {share.idxmin()}'s. By FFT the whole front end takes {fft:.3f}e9 operations, "
+        f"{stft.max() / fft:.0f} times fewer. So {dear} costs {published[dear] / published[cheap]:.0f} times as much "
+        f"as {cheap} in the published count, {true[dear] / true[cheap]:.0f} times in the true one, and takes "
+        f"{milliseconds[dear] / milliseconds[cheap]:.0f} times as long here.\n\n"
+        f"Operations aren't time: a billion multiply-accumulates take {per_mac.min():.0f} ms in {per_mac.idxmin()} and "
+        f"{per_mac.max():.0f} ms in {per_mac.idxmax()}, on {rows['device'].iloc[0]} with {rows['threads'].iloc[0]} "
+        f"threads. The rank correlation with latency is {published.corr(milliseconds, 'spearman'):.2f} for multi-adds "
+        f"and {true.corr(milliseconds, 'spearman'):.2f} for the true cost.\n\n"
+        f"No cheaper architecture is as good as these, {best}."
+    )
+
+
+def _front(cost: pd.Series, quality: pd.Series) -> list[str]:
+    """The architectures that no other beats in cost without losing quality, the cheapest first."""
+    order = cost.sort_values().index
+    return [name for name in order if quality[name] > quality[cost < cost[name]].max() or name == order[0]]
+
+
 def transfer_task(result, task: str) -> str:
     """Which strategy wins here, which in the paper, and what must not be compared.
 

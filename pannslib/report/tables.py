@@ -72,6 +72,42 @@ def complexity(counts: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def costs(counts: pd.DataFrame, threads: int) -> pd.DataFrame:
+    """What an architecture costs by every reckoning, beside the mAP that the paper published: a row each.
+
+    The *true cost* is what is computed here: the network's multiply-accumulates and half of the operations of the
+    front end with its FFT, since those count multiplications and additions apart.
+
+    Args:
+        counts: a row an architecture: model, multi_adds, stft_multi_adds, macs, front_end_macs, front_end_fft_flops,
+            seconds (latency of a batch of one), device.
+        threads: that the latency was measured with.
+    """
+    names = reference.class_in_repository()
+    paper = reference.complexity_map()
+    merged = paper.assign(model=paper["architecture"].map(names)).merge(counts, on="model")
+    return pd.DataFrame(
+        {
+            "architecture": merged["architecture"],
+            "group": merged["group"],
+            "mAP, published": merged["map"],
+            "multi-adds, paper's convention (1e9)": merged["multi_adds"] / 1e9,
+            "of which STFT by convolution (1e9)": merged["stft_multi_adds"] / 1e9,
+            "true MACs, network (1e9)": merged["macs"] / 1e9,
+            "MACs, front end by convolution (1e9)": merged["front_end_macs"] / 1e9,
+            "FLOPs, front end by FFT (1e9)": merged["front_end_fft_flops"] / 1e9,
+            "true cost with FFT (1e9 MACs)": (merged["macs"] + merged["front_end_fft_flops"] / 2) / 1e9,
+            "true cost with convolution (1e9 MACs)": (merged["macs"] + merged["front_end_macs"]) / 1e9,
+            "latency (ms)": merged["seconds"] * 1e3,
+            "clips per second": 1 / merged["seconds"],
+            "batch": 1,
+            "precision": "fp32",
+            "device": merged["device"],
+            "threads": threads,
+        }
+    )
+
+
 def transfer_task(result: "transfer.TransferResult", task: str) -> pd.DataFrame:
     """One of Tables XIII to XVIII: a row a system, the paper's number and ours in columns of their own.
 
