@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 some of the work failed; 2 the call or its input can't be 
 Nothing heavy is imported before the command that needs it.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,16 @@ from pannslib import __version__
 from pannslib.errors import PannsError, ResultError
 
 ALL_CORES = os.cpu_count() or 1
+# faults of folders and disks, not of the program -> what to do
+OF_THE_MACHINE = {
+    errno.EACCES: "Change its permissions, or set PANNS_HOME to a folder that you may write to.",
+    errno.EPERM: "Change its permissions, or set PANNS_HOME to a folder that you may write to.",
+    errno.EROFS: "Set PANNS_HOME to a folder that can be written to.",
+    errno.ENOTDIR: "A file is where a folder must be: move it away, or set PANNS_HOME to another folder.",
+    errno.EEXIST: "A file is where a folder must be: move it away, or set PANNS_HOME to another folder.",
+    errno.ENOSPC: "Make room, or set PANNS_HOME to a folder on another disk.",
+    errno.EDQUOT: "Make room, or set PANNS_HOME to a folder on another disk.",
+}
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ProfileOption = Annotated[str, typer.Option(help="smoke, demo, gpu, full, or the path of a YAML file.")]
@@ -23,11 +34,17 @@ MissingOption = Annotated[bool, typer.Option("--allow-missing", help="Go on with
 CoresOption = Annotated[int, typer.Option(min=1, help="CPU cores to use.")]
 
 
-def _absolute(text: str, always: bool = True) -> str:
-    """A path as jobs in other folders can use it; with ``always=False`` words that are no file stay as they are."""
-    if not text or not (always or Path(text).suffix or os.sep in text):
-        return text
-    return str(Path(text).expanduser().resolve())
+def _absolute(text: str) -> str:
+    """A path as jobs in other folders can use it; nothing stays nothing."""
+    return str(Path(text).expanduser().resolve()) if text else text
+
+
+def _profile(text: str) -> str:
+    """The name of a profile of ours as it is, anything else as the path of a file."""
+    from pannslib.profiles import BUILT_IN
+
+    is_path = Path(text).suffix or os.sep in text or Path(text).is_file()
+    return _absolute(text) if is_path and text not in BUILT_IN else text
 
 
 def _plan(profile: str, data_root: str, allow_missing: bool):
@@ -47,16 +64,18 @@ def reproduce(
     from pannslib import paths
     from pannslib import reproduce as whole
 
-    profile, data_root = _absolute(profile, always=False), _absolute(data_root)
+    profile, data_root = _profile(profile), _absolute(data_root)
     plan = _plan(profile, data_root, allow_missing)
-    # a fault in a data set is told now, before anything is begun
-    for task in sorted({task for job in whole.JOBS.values() for task in job.tasks}):
-        plan.data_stamp(task)
+    # a fault in the input is told now, before anything is begun
+    for sentence in whole.check(plan):
+        typer.echo(sentence, err=True)
     try:
         whole.reproduce(plan, profile, data_root, cores)
     except KeyboardInterrupt:
         typer.echo("panns: stopped; the same command goes on from here.", err=True)
         raise typer.Exit(130) from None
+    for sentence in whole.left_out(plan):
+        typer.echo(sentence, err=True)
     typer.echo(f"All tables and figures are in {paths.shown(plan.figures)}; open index.html there.")
 
 
@@ -125,4 +144,9 @@ def main() -> None:
         sys.exit(1)
     except PannsError as fault:
         print(f"panns: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as fault:
+        if fault.errno not in OF_THE_MACHINE:
+            raise
+        print(f"panns: {fault.filename or 'a file'}: {fault.strerror}. {OF_THE_MACHINE[fault.errno]}", file=sys.stderr)
         sys.exit(2)

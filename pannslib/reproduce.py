@@ -5,6 +5,7 @@ the operating system releases when its holder dies, so that it never goes stale.
 """
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -16,14 +17,84 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pannslib import execution, files, paths
-from pannslib.catalogue import JOBS, Plan
-from pannslib.errors import PannsError, ResultError
+from pannslib.catalogue import JOBS, PRETRAINING, SAMPLE_RATE, Plan
+from pannslib.errors import ModelError, PannsError, ProfileError, ResultError
 
 # how much longer than the others the notebooks that train take, about
 WEIGHTS = {"training": 6, "transfer": 12}
 POLL = 0.5  # seconds between two looks at the jobs
 LINE_EVERY = 30  # seconds between two lines where the output isn't a terminal
 GRACE = 10  # seconds that a stopped Snakemake gets before it is killed
+
+
+def check(plan: Plan) -> list[str]:
+    """Find what is wrong with the input of ``plan`` before anything is begun or written.
+
+    Returns:
+        A sentence a data set: where it is and how much of it is there, or that a miniature takes its place.
+
+    Raises:
+        DataError: a data set contradicts itself, or can't be divided into training and test clips.
+        ProfileError: there is no such architecture, or no such network at this width or for clips this short.
+    """
+    told = []
+    for task in sorted({task for job in JOBS.values() for task in job.tasks}):
+        root = plan.real(task)
+        if root is None:
+            told.append(f"{task}: miniature (synthetic sound); there is none below {plan.data_root or 'data/'}")
+            continue
+        dataset = plan.dataset(task)
+        if any(job.kind == "transfer" and task in job.tasks for job in JOBS.values()):
+            dataset.check_folds()
+        count, official = len(dataset.clips), dataset.expected_clips
+        told.append(f"{task}: {dataset.evidence}, {count:,} of {official:,} clips, in {root}")
+    _check_network(plan)
+    return told
+
+
+def left_out(plan: Plan) -> list[str]:
+    """A sentence a real data set some clips of which could not be used, with the report that lists them."""
+    told = []
+    for task in sorted({task for job in JOBS.values() for task in job.tasks if plan.real(task)}):
+        packed = plan.packed(task)
+        statuses = packed.clips_report["status"]
+        rejected = int((statuses != "ok").sum())
+        if rejected:
+            listed = paths.shown(packed.report_path)
+            told.append(f"{task}: {rejected:,} of {len(statuses):,} clips were left out; {listed} says why.")
+    return told
+
+
+def _check_network(plan: Plan) -> None:
+    """Build the plan's network without its weights; one that has been trained is not built again."""
+    if _is_done(plan, PRETRAINING):
+        return
+    from pannslib.models import registry
+
+    where, settings = f"profile {plan.profile.name}", plan.settings(PRETRAINING)
+    try:
+        network = registry.skeleton(settings.architecture, width=settings.width)
+    except ModelError as fault:
+        raise ProfileError(f"{where}, architecture and width: {fault}") from None
+    if network.sample_rate != SAMPLE_RATE:
+        raise ProfileError(
+            f"{where}, architecture: {settings.architecture} hears sound at {network.sample_rate:,} Hz, but clips are "
+            f"packed at {SAMPLE_RATE:,} Hz. Choose one for that rate, such as Cnn14."
+        )
+    least = network.least_samples / SAMPLE_RATE
+    for name in (name for name, job in JOBS.items() if job.kind in ("training", "transfer")):
+        seconds = plan.settings(name).seconds
+        if seconds < least:
+            raise ProfileError(
+                f"{where}, seconds of {name}: {seconds:g} is too short for {settings.architecture}; it needs {least:g} "
+                "at least."
+            )
+
+
+def _is_done(plan: Plan, name: str) -> bool:
+    """Whether the job was finished with the settings and data that it has now."""
+    done = plan.runs / name / "done.json"
+    return done.is_file() and files.read_json(done)["digest"] == plan.digest(name)
 
 
 def reproduce(plan: Plan, profile: str, data_root: str, cores: int) -> None:
@@ -68,7 +139,10 @@ def _command(plan: Plan, profile: str, data_root: str, cores: int) -> list[str]:
         "--nolock",  # our own lock can't go stale
         *("--quiet", "progress", "rules"),
     ]
-    config = [f"profile={profile}", f"data_root={data_root}", f"allow_missing={plan.allow_missing}"]
+    # as JSON, because Snakemake takes the values as YAML, to which ": " and " #" in a path mean something
+    words = {"profile": profile, "data_root": data_root}
+    config = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in words.items()]
+    config.append(f"allow_missing={plan.allow_missing}")
     return [sys.executable, "-m", "snakemake", *options, "--config", *config]
 
 
@@ -84,7 +158,9 @@ def _supervise(plan: Plan, profile: str, data_root: str, cores: int) -> None:
     log = plan.runs / "snakemake.log"
     for leftover in (plan.runs / ".progress").glob("*.json"):
         leftover.unlink()
-    environment = os.environ | {execution.PARENT: execution.identify(psutil.Process())}
+    # jobs run in other folders, where a relative PANNS_HOME would be another one
+    parent = execution.identify(psutil.Process())
+    environment = os.environ | {execution.PARENT: parent, "PANNS_HOME": str(paths.home())}
     started = time.time()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open(log, "w", encoding="utf-8") as output:
@@ -131,12 +207,8 @@ class Display:
         self.plan = plan
         self.terminal = sys.stderr.isatty()
         self.begun: dict[str, float] = {}
-        self.finished: set[str] = {name for name in JOBS if self._done(name)}
+        self.finished: set[str] = {name for name in JOBS if _is_done(plan, name)}
         self._line_at = 0.0
-
-    def _done(self, name: str) -> bool:
-        path = self.plan.runs / name / "done.json"
-        return path.is_file() and files.read_json(path)["digest"] == self.plan.digest(name)
 
     def follow(self, child: subprocess.Popen) -> None:
         """Look at the jobs until ``child`` has ended."""

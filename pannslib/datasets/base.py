@@ -77,6 +77,22 @@ class Dataset:
         """The folds that have clips, in ascending order."""
         return sorted({int(fold) for fold in self.clips["fold"]})
 
+    def check_folds(self) -> None:
+        """DataError unless the clips can be cross-validated: several classes and folds, no group in two folds."""
+        if len(self.classes) < 2 or len(self.folds) < 2:
+            raise DataError(
+                f"{self.root} has clips of {len(self.classes)} classes in {len(self.folds)} folds "
+                f"({some(map(str, self.folds))}). Cross-validation needs two classes and two folds at least. Complete "
+                "the download."
+            )
+        folds = self.clips.groupby("group")["fold"].nunique()
+        divided = folds.index[folds > 1]
+        if len(divided):
+            raise DataError(
+                f"{self.root}: clips of one recording or actor are in several folds, so that test clips would be known "
+                f"from training: {some(divided)}. Correct the fold column of the metadata."
+            )
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, hex, over names, sizes, labels, folds and splits of all clips: equal for a copy of the folder."""
@@ -94,7 +110,16 @@ class Dataset:
 
     @cached_property
     def _statuses(self) -> list:
-        return [(self.root / path).stat() for path in self.clips["path"]]
+        statuses = []
+        for path in self.clips["path"]:
+            try:
+                statuses.append((self.root / path).stat())
+            except OSError as error:
+                raise DataError(
+                    f"{self.root / path} cannot be reached: {error.strerror}. If it is a link, get the file that it "
+                    "leads to; else complete the download."
+                ) from error
+        return statuses
 
 
 def assemble(

@@ -10,9 +10,11 @@ Beside `<stem>.h5` lies `<stem>.clips.csv`, which reports on every clip, the rej
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -21,7 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-import psutil
+from filelock import FileLock
 
 from pannslib import audio, files, reference
 from pannslib import progress as progress_bars
@@ -52,7 +54,8 @@ REPORT_COLUMNS = {
 def pack(dataset: Dataset, path: str | Path, sample_rate: int, seconds: float, progress: bool = False) -> PackedClips:
     """Decode all clips of `dataset` into the HDF5 file `path`, or open it if it is there and fits.
 
-    A clip that cannot be used is rejected: it is in the report and not in the file. All clips are decoded twice, first
+    A clip that cannot be used is rejected: it is in the report and not in the file. One process at a time packs to a
+    path; others wait for it. All clips are decoded twice, first
     to check them, then to store them, so that the size of the file is known before it is written.
 
     Args:
@@ -76,6 +79,14 @@ def pack(dataset: Dataset, path: str | Path, sample_rate: int, seconds: float, p
         return finished
     samples = audio.sample_count(seconds, sample_rate)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / f".{path.stem}.lock"):
+        # another process may have packed it while this one waited
+        return _finished(path, request) or _pack(dataset, path, request, samples, progress)
+
+
+def _pack(dataset: Dataset, path: Path, request: dict, samples: int, progress: bool) -> PackedClips:
+    """Pack anew; the lock on `path` is held."""
+    sample_rate, seconds = request["sample_rate"], request["seconds"]
     _sweep(path)
     report = _examine(dataset, sample_rate, seconds, progress)
     kept = np.flatnonzero(report["status"] == "ok")
@@ -177,10 +188,15 @@ class PackedClips:
     @cached_property
     def clips_report(self) -> pd.DataFrame:
         """A row for every clip of the data set, the rejected ones too; `REPORT_COLUMNS` says what is in it."""
-        path = _report_path(self.path)
+        path = self.report_path
         if not path.is_file():
             raise DataError(f"{path}, the report on the clips, is not there. Delete {self.path} and pack again.")
         return pd.read_csv(path, dtype=REPORT_COLUMNS)
+
+    @property
+    def report_path(self) -> Path:
+        """The CSV file of `clips_report`."""
+        return _report_path(self.path)
 
     @cached_property
     def waveforms(self) -> np.memmap | HDF5Rows:
@@ -235,11 +251,9 @@ def _finished(path: Path, request: dict) -> PackedClips | None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the temporary files of killed processes that packed to `path`: they can be very large."""
-    for leftover in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
-        process = leftover.name.removeprefix(f".{path.stem}.").split(".")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            leftover.unlink(missing_ok=True)
+    """Remove what killed processes left of `path`, which can be very large: while its lock is held, no one writes."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part.*"):
+        leftover.unlink(missing_ok=True)
 
 
 # --- checking the clips ----------------------------------------------------------------------------------------
@@ -257,6 +271,7 @@ def _examine(dataset: Dataset, sample_rate: int, seconds: float, progress: bool)
         row["clip"] = name
         # the report holds for every copy of the data set, so it tells no folder
         row["reason"] = row["reason"] and row["reason"].replace(str(dataset.root / path), path)
+    _mark_rates(rows, sample_rate)
     _mark_duplicates(rows, list(zip(clips["fold"], clips["split"], strict=True)))
     report = pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
     return report.astype({"sample_rate": "Int64", "channels": "Int64"})
@@ -297,6 +312,19 @@ def examine_clip(path: Path, sample_rate: int, seconds: float) -> dict:
     }
 
 
+def _mark_rates(rows: list[dict], wanted: int) -> None:
+    """Remark the good clips whose sample rate isn't the one that most have; those below `wanted` (Hz) were before."""
+    rates = Counter(row["sample_rate"] for row in rows if row["status"] == "ok")
+    usual = max(rates, key=rates.get, default=None)
+    for row in rows:
+        if row["status"] == "ok" and wanted <= row["sample_rate"] != usual:
+            _add_remark(row, f"{row['sample_rate'] / 1000:g} kHz, where most clips have {usual / 1000:g} kHz")
+
+
+def _add_remark(row: dict, text: str) -> None:
+    row["remark"] = f"{row['remark']}; {text}" if row["remark"] else text
+
+
 def _mark_duplicates(rows: list[dict], sides: list[tuple]) -> None:
     """Fill in `duplicate_of` of the good clips, with a remark where the two are on different `sides` of a split."""
     first: dict[str, int] = {}
@@ -305,8 +333,7 @@ def _mark_duplicates(rows: list[dict], sides: list[tuple]) -> None:
         if original != index:
             row["duplicate_of"] = rows[original]["clip"]
             if sides[original] != sides[index]:
-                text = f"the same file as {row['duplicate_of']}, which is in another fold or split"
-                row["remark"] = f"{row['remark']}; {text}" if row["remark"] else text
+                _add_remark(row, f"the same file as {row['duplicate_of']}, which is in another fold or split")
 
 
 def _check_losses(dataset: Dataset, report: pd.DataFrame, kept: np.ndarray) -> None:

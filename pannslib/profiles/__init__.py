@@ -25,6 +25,14 @@ BUILT_IN = ("smoke", "demo", "gpu", "full")
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Threads = Annotated[int, Field(ge=1, le=256)]
+Accelerator = Literal["cpu", "cuda", "auto"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Architecture = Annotated[str, Field(min_length=1)]
+Width = Annotated[float, Field(gt=0, le=4)]
+Folds = Annotated[int, Field(ge=1, le=10)]
+Gibibytes = Annotated[float, Field(ge=0, le=1024)]
 
 
 class Settings(BaseModel):
@@ -36,17 +44,17 @@ class Settings(BaseModel):
 class AudioSetMiniature(Settings):
     """Sizes of Mini-AudioSet, which stands in for AudioSet where that isn't there."""
 
-    seconds: Seconds
-    unbalanced: Count  # clips of the unbalanced training part, in a long tail over the classes
-    balanced_per_class: Count
-    eval_per_class: Count
+    seconds: Annotated[float, Field(ge=1, le=10)]
+    unbalanced: Annotated[int, Field(ge=44, le=1_000_000)]  # clips, in a long tail over the classes
+    balanced_per_class: Annotated[int, Field(ge=1, le=1000)]
+    eval_per_class: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Esc50Miniature(Settings):
     """Sizes of the ESC-50 miniature: five folds of 5 s clips."""
 
     classes: Annotated[int, Field(ge=2, le=16)]
-    clips_per_class_and_fold: Count
+    clips_per_class_and_fold: Annotated[int, Field(ge=1, le=200)]
 
 
 class RavdessMiniature(Settings):
@@ -87,7 +95,7 @@ class TransferTask(Settings):
     """What differs between the transfer tasks."""
 
     seconds: Seconds  # length that clips are padded or cropped to
-    folds: Annotated[int, Field(ge=1, le=10)] | None = None  # test folds to run; all where it isn't given
+    folds: Folds | None = None  # test folds to run; all where it isn't given
 
 
 class Transfer(Settings):
@@ -106,13 +114,13 @@ class Profile(Settings):
 
     name: str  # from the name of the file: the folder below runs/ and figures/
     description: Annotated[str, Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    threads: Annotated[int, Field(ge=1, le=256)]  # of every job; other numbers give other last digits
-    accelerator: Literal["cpu", "cuda", "auto"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    architecture: Annotated[str, Field(min_length=1)]  # of the pretrained and the transferred network
-    width: Annotated[float, Field(gt=0, le=4)]  # multiplies every channel count of the network
-    cache_gib: Annotated[float, Field(ge=0, le=1024)]  # log-mels up to this size are computed once and kept
+    seed: Seed
+    threads: Threads  # of every job; other numbers give other last digits
+    accelerator: Accelerator
+    precision: Precision
+    architecture: Architecture  # of the pretrained and the transferred network
+    width: Width  # multiplies every channel count of the network
+    cache_gib: Gibibytes  # log-mels up to this size are computed once and kept
     miniatures: Miniatures
     training: Training
     transfer: Transfer
@@ -149,7 +157,8 @@ def _allowed_keys(model: type[Settings], location: tuple) -> str:
     for part in location[:-1]:
         field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
         section = field.annotation if field else None
-    fields = getattr(section, "model_fields", None)
+    # a profile's name is that of its file
+    fields = [field for field in getattr(section, "model_fields", ()) if field != "name"]
     return "allowed are " + ", ".join(fields) if fields else "remove it"
 
 
@@ -170,9 +179,13 @@ def load(name_or_path: str | Path) -> Profile:
             f"(copy {FOLDER.name}/demo.yaml of the package and change its numbers)."
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as fault:
         raise ProfileError(f"{path} is not YAML: {fault}. Mend the line that it names.") from fault
+    except UnicodeDecodeError as fault:
+        raise ProfileError(f"{path} is not UTF-8 (byte {fault.start:,}). Save it as UTF-8.") from fault
+    except OSError as fault:
+        raise ProfileError(f"{path} cannot be read: {fault.strerror}. Change its permissions.") from fault
     if not isinstance(content, dict):
         raise ProfileError(f"{path} holds no settings; it must be a mapping like {FOLDER.name}/demo.yaml.")
     if "name" in content:
@@ -183,9 +196,20 @@ def load(name_or_path: str | Path) -> Profile:
         raise explain(error, str(path), Profile) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as safe_load reads it, but a key that is there twice is a fault, not a silent choice of the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (place, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", place.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _name(path: Path) -> str:
     """What a profile is called: its file's name; a user's own `demo.yaml` never takes the place of ours."""
-    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "profile"
+    name = re.sub(r"[\W_]+", "-", path.stem.lower()).strip("-") or "profile"
     return f"{name}-own" if name in BUILT_IN and path.resolve().parent != FOLDER else name
 
 
@@ -198,7 +222,7 @@ def _read_floats(content: dict) -> dict:
             return {inner: convert(inner, part) for inner, part in value.items()}
         if key in floats and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        if key in floats and isinstance(value, str) and re.fullmatch(r"[0-9.]+e[+-]?[0-9]+", value):
+        if key in floats and isinstance(value, str) and re.fullmatch(r"[0-9.]+[eE][+-]?[0-9]+", value):
             return float(value)
         return value
 

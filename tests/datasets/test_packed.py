@@ -154,7 +154,7 @@ def test_a_lost_class_is_an_error(root, lost, message):
         spoil(path, "text")
     with pytest.raises(DataError, match=f"Noise .*{message}.*0-1-a.wav is no sound file"):
         pack(root)
-    assert list((root.parent / "packed").iterdir()) == []
+    assert [path.name for path in (root.parent / "packed").iterdir()] == [".set.lock"]
 
 
 def test_a_lost_fold_is_an_error(root):
@@ -168,7 +168,7 @@ def test_too_little_space_is_told_before_writing(root, monkeypatch):
     monkeypatch.setattr(packed.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
     with pytest.raises(DataError, match="free space"):
         pack(root)
-    assert list((root.parent / "packed").iterdir()) == []
+    assert [path.name for path in (root.parent / "packed").iterdir()] == [".set.lock"]
 
 
 # --- when it is done again ---------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_a_killed_packing_is_never_taken_for_finished(root):
     assert len(list(folder.glob(".set.*.part.h5"))) == 1
     assert not (folder / "set.h5").exists()
     assert len(pack(root).names) == 8
-    assert sorted(path.name for path in folder.iterdir()) == ["set.clips.csv", "set.h5"]
+    assert sorted(path.name for path in folder.iterdir()) == [".set.lock", "set.clips.csv", "set.h5"]
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
