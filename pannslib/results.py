@@ -21,7 +21,6 @@ import psutil
 
 from pannslib import __version__, files, paths
 from pannslib.catalogue import PRETRAINING, Plan
-from pannslib.errors import ResultError
 
 # packages whose version can change a number
 RECORDED_PACKAGES = (
@@ -71,18 +70,6 @@ def open_run(plan: Plan, name: str) -> RunFolder:
     if not recorded.is_file():
         files.write_json(recorded, inputs)
     return RunFolder(plan, name, path, inputs)
-
-
-def finished_run(plan: Plan, name: str) -> RunFolder:
-    """The folder of a job that has results of the present inputs; `ResultError` says how to get them otherwise."""
-    run = RunFolder(plan, name, plan.runs / name, plan.inputs(name) | {"digest": plan.digest(name)})
-    recorded = run.path / "inputs.json"
-    if not (run.path / "provenance.json").is_file() or files.read_json(recorded) != run.inputs:
-        raise ResultError(
-            f"There are no results of {name!r} for these settings in {paths.shown(run.path)}. Run "
-            f"notebooks/{plan.job(name).notebook}.ipynb first, or `make reproduce PROFILE={plan.profile.name}`."
-        )
-    return run
 
 
 def evidence_of(plan: Plan, name: str) -> str:

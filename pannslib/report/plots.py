@@ -127,16 +127,6 @@ def training_curve(curve: pd.DataFrame, chance: float, ax):
     return ax
 
 
-def bars(frame: pd.DataFrame, label: str, value: str, ax, colour: str = FAMILY_COLOURS["cnn"]):
-    """Horizontal bars, the first row at the top: ``value`` (in [0, 1]) of each ``label``."""
-    positions = np.arange(len(frame))[::-1]
-    ax.barh(positions, frame[value], color=colour, height=0.72)
-    ax.set_yticks(positions, frame[label])
-    ax.set(xlim=(0, 1), ylim=(-0.6, len(frame) - 0.4))
-    ax.grid(False, axis="y")
-    return ax
-
-
 def fold_spread(folds: pd.DataFrame, titles: dict[str, str], published: dict[str, float], chance: float, ax):
     """Accuracy on every test fold (points), its mean (bar) and the paper's number (open diamond), a row a strategy.
 
