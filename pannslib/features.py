@@ -8,6 +8,7 @@ Shapes: waveform float32 (batch, samples) in [-1, 1]; log-mel float32 (batch, 1,
 frames = samples // hop + 1.
 """
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,7 +43,9 @@ class FrontEnd:
         for name, least in (("sample_rate", 1), ("window", 2), ("hop", 1), ("mel_bins", 1)):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < least:
-                raise ModelError(f"Front end: {name} is {value!r}; it must be a whole number of {least} or more.")
+                raise ModelError(
+                    f"Front end: {name} is {value!r}; it must be a whole number of {least} or more."
+                )
         if self.window % 2:
             raise ModelError(f"Front end: window is {self.window}; it must be an even number of samples.")
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
@@ -79,13 +82,15 @@ def mel_matrix(front_end: FrontEnd) -> np.ndarray:
     from librosa import filters  # a second to import, and only this function needs it
 
     settings = front_end
-    weights = filters.mel(
-        sr=settings.sample_rate,
-        n_fft=settings.window,
-        n_mels=settings.mel_bins,
-        fmin=settings.fmin,
-        fmax=settings.fmax,
-    ).T
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # librosa warns of empty filters, which are an error below
+        weights = filters.mel(
+            sr=settings.sample_rate,
+            n_fft=settings.window,
+            n_mels=settings.mel_bins,
+            fmin=settings.fmin,
+            fmax=settings.fmax,
+        ).T
     empty = np.flatnonzero(weights.max(axis=0) == 0)
     if len(empty):
         raise ModelError(
@@ -209,8 +214,9 @@ class SpecAugment(nn.Module):
     """Sets random stripes of a spectrogram (batch, channels, frames, bins) to 0, in training mode alone.
 
     Section IV-B2 of the paper; the authors' code has two stripes of up to 64 frames and two of up to 8 of 64 bins.
-    Each clip has its own stripes. A stripe's width is uniform on 0 ... max_width - 1, its place on all where it
-    fits; where the spectrogram is narrower than ``max_width`` its own width takes that place.
+    Each clip has its own stripes. A stripe's width is uniform on 0 ... max_width - 1, its start on 0 ... length -
+    width - 1, so that as in the authors' code the last frame and bin are never masked. Where the spectrogram is
+    narrower than ``max_width`` its own width takes that place.
 
     Args:
         frames: max_width in time, frames.

@@ -176,7 +176,7 @@ def _check_front_end(model: PannsModel, weights: dict[str, Tensor], metadata: di
             (rate, bins)
             for rate, front_end in FRONT_ENDS.items()
             for bins in (32, 64, 128)
-            and _same_buffers(dataclasses.replace(front_end, mel_bins=bins), weights)
+            if _same_buffers(dataclasses.replace(front_end, mel_bins=bins), weights)
         ]
         hint = "; its settings are none of the published ones"
         if published:
