@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pannslib import catalogue, reference, report
-from pannslib.report import plots, tables
+from pannslib import catalogue, create_model, reference, report
+from pannslib.report import plots, reading, tables
 from pannslib.report.index import write_index
 
 
@@ -106,3 +106,48 @@ def test_reference_tables_are_those_of_the_paper():
     assert len(reference.class_labels()) == 527
     with pytest.raises(KeyError, match="4 to 18"):
         reference.table(2)
+
+
+@pytest.fixture
+def costs():
+    rows = [
+        # model, multi-adds, STFT's, MACs, front end's MACs, its FFT's operations, seconds
+        ("MobileNetV2", 2.8e9, 2.1e9, 0.3e9, 1.1e9, 0.1e9, 0.02),
+        ("MobileNetV1", 3.6e9, 2.1e9, 0.7e9, 1.1e9, 0.1e9, 0.01),
+        ("Cnn14", 42.2e9, 2.1e9, 20e9, 1.1e9, 0.1e9, 0.4),
+        ("LeeNet11", 4.7e9, 0, 2.3e9, 0, 0, 0.05),
+    ]
+    columns = ["model", "multi_adds", "stft_multi_adds", "macs", "front_end_macs", "front_end_fft_flops", "seconds"]
+    return tables.costs(pd.DataFrame(rows, columns=columns).assign(device="cpu"), threads=2)
+
+
+def test_the_true_cost_counts_the_front_end_as_it_is_computed(costs):
+    row = costs.set_index("architecture").loc["MobileNetV2"]
+    assert row["true cost with FFT (1e9 MACs)"] == pytest.approx(0.35)
+    assert row["true cost with convolution (1e9 MACs)"] == pytest.approx(1.4)
+    assert row["mAP, published"] == 0.383
+    assert row["clips per second"] == pytest.approx(50)
+
+
+def test_the_paragraph_on_costs_follows_the_numbers(costs):
+    text = reading.costs(costs)
+    assert "75% of MobileNetV2's and 58% of MobileNetV1's published cost, and 5% of CNN14's" in text
+    assert "CNN14 costs 15 times as much as MobileNetV2 in the published count, 57 times in the true one" in text
+    assert "by multi-adds and by true cost: MobileNetV2, MobileNetV1, CNN14; by latency: MobileNetV1, CNN14" in text
+
+
+@pytest.mark.parametrize("compared", [None, "true cost with convolution (1e9 MACs)"])
+def test_every_architecture_is_named_once_and_no_label_covers_another(costs, compared):
+    figure, ax = plt.subplots()
+    plots.complexity(costs, "true cost with FFT (1e9 MACs)", "cost", ax, compared=compared)
+    texts = [text for text in ax.texts if text.get_text()]
+    assert sorted(text.get_text() for text in texts) == sorted(costs["architecture"])
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(box.count_overlaps(boxes[:index]) for index, box in enumerate(boxes))
+    plt.close(figure)
+
+
+def test_layers_with_weights_are_counted_as_names_count_them():
+    models = {"CNN10": create_model("Cnn10", width=0.0625), "ResNet22": create_model("ResNet22", width=0.0625)}
+    assert "CNN10 10" in reading.architectures(models)
+    assert "ResNet22 22" in reading.architectures(models)

@@ -56,10 +56,11 @@ def complexity(frame: pd.DataFrame, cost: str, label: str, ax, log: bool = True,
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter("{x:g}")
     colours = frame["group"].map(FAMILY_COLOURS)
-    ax.scatter(frame[cost], quality, s=46, color=colours, zorder=4)
+    ax.scatter(frame[cost], quality, s=46, color=colours, zorder=4, label=cost)
     segments = []
     if compared:
-        ax.scatter(frame[compared], quality, s=46, facecolor="white", edgecolor=colours, zorder=3)
+        ax.scatter(frame[compared], quality, s=46, facecolor="white", edgecolor=colours, zorder=3, label=compared)
+        ax.legend(loc="lower right")
         ax.hlines(quality, frame[cost], frame[compared], color="0.6", linewidth=1)
         segments = list(zip(frame[cost], frame[compared], quality, strict=True))
     ax.set(xlabel=label, ylabel="mAP on AudioSet, published")
@@ -83,6 +84,7 @@ PLACES = (
     ((0, 16), "center", "bottom"),
     ((0, -16), "center", "top"),
 )
+FAR = 16  # points; a label so far above or below gets a line to its point
 
 
 def _label_points(labels, xs, ys, segments: list[tuple], ax) -> None:
@@ -97,17 +99,22 @@ def _label_points(labels, xs, ys, segments: list[tuple], ax) -> None:
     points = [(x, x, y) for x, y in zip(xs, ys, strict=True)]
     taken = [_around(segment, ax) for segment in points + segments]
     for label, (x, _, y) in zip(labels, points, strict=True):
-        texts = [
-            ax.annotate(label, (x, y), offset, textcoords="offset points", ha=ha, va=va, fontsize=8)
-            for offset, ha, va in PLACES
-        ]
-        boxes = [text.get_window_extent() for text in texts]
-        outside = [box.x0 < ax.bbox.x0 or box.x1 > ax.bbox.x1 for box in boxes]
-        covered = [box.count_overlaps(taken) + out for box, out in zip(boxes, outside, strict=True)]
-        best = covered.index(min(covered))
-        taken.append(boxes[best])
-        for text in texts[:best] + texts[best + 1 :]:
-            text.remove()
+        tried = []
+        for offset, ha, va in PLACES:
+            text = ax.annotate(label, (x, y), offset, textcoords="offset points", ha=ha, va=va, fontsize=8)
+            box = text.get_window_extent()
+            outside = box.x0 < ax.bbox.x0 or box.x1 > ax.bbox.x1
+            tried.append((box.count_overlaps(taken) + outside, box, text))
+            text.set_visible(False)
+        _, box, text = min(tried, key=lambda trial: trial[0])
+        text.set_visible(True)
+        taken.append(box)
+        if abs(text.xyann[1]) >= FAR:
+            leader = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4}
+            ax.annotate("", (x, y), text.xyann, textcoords="offset points", arrowprops=leader)
+        for _, _, other in tried:
+            if other is not text:
+                other.remove()
 
 
 def _around(segment: tuple, ax, radius: float = 4) -> Bbox:

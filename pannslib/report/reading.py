@@ -110,9 +110,10 @@ def costs(table: pd.DataFrame) -> str:
         f"as {cheap} in the published count, {true[dear] / true[cheap]:.0f} times in the true one, and takes "
         f"{milliseconds[dear] / milliseconds[cheap]:.0f} times as long here.\n\n"
         f"Operations aren't time: a billion multiply-accumulates take {per_mac.min():.0f} ms in {per_mac.idxmin()} and "
-        f"{per_mac.max():.0f} ms in {per_mac.idxmax()}, on {rows['device'].iloc[0]} with {rows['threads'].iloc[0]} "
-        f"threads. The rank correlation with latency is {published.corr(milliseconds, 'spearman'):.2f} for multi-adds "
-        f"and {true.corr(milliseconds, 'spearman'):.2f} for the true cost.\n\n"
+        f"{per_mac.max():.0f} ms in {per_mac.idxmax()} ({rows['device'].iloc[0]}, threads: "
+        f"{rows['threads'].iloc[0]}). The rank correlation with latency is "
+        f"{published.corr(milliseconds, 'spearman'):.2f} for multi-adds and "
+        f"{true.corr(milliseconds, 'spearman'):.2f} for the true cost.\n\n"
         f"No cheaper architecture is as good as these, {best}."
     )
 
