@@ -15,6 +15,7 @@ _PUBLIC = {
     "create_model": "pannslib.models",
     "list_models": "pannslib.models",
     "load_checkpoint": "pannslib.models",
+    "load_pretrained": "pannslib.models",
     "AudioTagger": "pannslib.tagging",
     "PannsError": "pannslib.errors",
     "audio": None,

@@ -33,18 +33,21 @@ class AudioTagger:
         Args:
             model: an architecture of `pannslib.list_models`; may be left out where the checkpoint is one of ours,
                 which says what it is of.
-            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released.
+            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released; None for the
+                released weights of ``model``, if `pannslib.load_pretrained` has fetched them before.
             device: "cpu", "cuda", or "auto" for CUDA where there is some.
             precision: "fp32" or "bf16" (network only; the front end always computes in float32).
 
         Raises:
             CheckpointError: no checkpoint is given, or it isn't one of this architecture.
         """
+        checkpoint = checkpoint or _released_in_cache(model)
         if checkpoint is None:
             raise CheckpointError(
                 "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
                 "(runs/<profile>/pretraining/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
-                "authors released (https://zenodo.org/records/3987831). Random weights would only give random tags."
+                f"authors released (https://zenodo.org/records/3987831); pannslib.load_pretrained({model or 'Cnn14'!r}) "
+                "fetches the latter once. Random weights would only give random tags."
             )
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
@@ -104,6 +107,13 @@ class AudioTagger:
     def embed(self, clip: str | Path | np.ndarray) -> np.ndarray:
         """The embedding of a clip: float32 (embedding size,). Arguments and errors are those of `tag`."""
         return self._output(clip).embedding[0].float().cpu().numpy()
+
+
+def _released_in_cache(name: str | None) -> Path | None:
+    """The released weights of an architecture, if they have been fetched; nothing is fetched unasked."""
+    released = models.released_checkpoints()
+    files = [models.cache_folder() / file for file in released.loc[released["model"] == name, "name"]]
+    return next((path for path in files if path.is_file()), None)
 
 
 def _device(name: str) -> str:
