@@ -27,27 +27,28 @@ def entries(name: str) -> list[tuple[str, tuple[int, ...]]]:
     return [(entry, tuple(shape)) for entry, shape, _, _ in manifest()[name]["entries"]]
 
 
-def state_dict(name: str) -> dict[str, torch.Tensor]:
-    """A class's complete state dict by the weight recipe, with the front end's entries."""
+def front_end_entries(name: str) -> dict[str, torch.Tensor]:
+    """The entries of a class's state dict that are known from its settings; none where it has no log-mel."""
     config = manifest()[name]["config"]
-    front_end = FrontEnd(
-        config["sample_rate"],
-        config["window_size"],
-        config["hop_size"],
-        config["mel_bins"],
-        config["fmin"],
-        config["fmax"],
-    )
-    names = entries(name)
-    has_log_mel = any(entry == "logmel_extractor.melW" for entry, _ in names)
-    kernels = fourier_kernels(front_end.window)
-    fixed = {
+    keys = ("sample_rate", "window_size", "hop_size", "mel_bins", "fmin", "fmax")
+    front_end = FrontEnd(*(config[key] for key in keys))
+    if all(entry != "logmel_extractor.melW" for entry, _ in entries(name)):
+        return {}
+    kernels = torch.tensor(fourier_kernels(front_end.window))
+    return {
         "spectrogram_extractor.stft.conv_real.weight": kernels[0, :, None],
         "spectrogram_extractor.stft.conv_imag.weight": kernels[1, :, None],
-        "logmel_extractor.melW": mel_matrix(front_end),
+        "logmel_extractor.melW": torch.tensor(mel_matrix(front_end)),
     }
-    drawn = {entry: fixed[entry] if entry in fixed else weight(entry, shape, has_log_mel) for entry, shape in names}
-    return {entry: torch.tensor(value) for entry, value in drawn.items()}
+
+
+def state_dict(name: str) -> dict[str, torch.Tensor]:
+    """A class's complete state dict by the weight recipe, with the front end's entries."""
+    fixed = front_end_entries(name)
+    return {
+        entry: fixed[entry] if entry in fixed else torch.tensor(weight(entry, shape, bool(fixed)))
+        for entry, shape in entries(name)
+    }
 
 
 def weight(entry: str, shape: tuple[int, ...], has_log_mel: bool) -> np.ndarray:
