@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from pannslib.errors import ModelError
 from pannslib.features import FrontEnd
-from pannslib.models.base import LogMelInput, PannsModel
+from pannslib.models.base import PannsModel
+from pannslib.models.log_mel import LogMelInput
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

@@ -1,9 +1,8 @@
 """The architectures of the paper: `create_model` builds one, `list_models` names them all.
 
 One file a family: `cnn`, `resnet`, `mobilenet`, `waveform` (one-dimensional), `wavegram`, `decision_level` and
-`vggish`; what they share is in `base`, `log_mel`, `layers` and
-`residual`. `registry` has a row for each architecture.
-`checkpoints` reads and writes weights, `pretrained` fetches the released ones.
+`vggish`; what they share is in `base`, `log_mel`, `layers` and `residual`. `registry` has a row for each
+architecture. `checkpoints` reads and writes weights, `pretrained` fetches the released ones.
 """
 
 from pannslib.models.base import Output, PannsModel

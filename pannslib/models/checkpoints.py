@@ -20,7 +20,8 @@ from torch import Tensor
 from pannslib.errors import CheckpointError
 from pannslib.features import FRONT_ENDS, FrontEnd, fourier_kernels, mel_matrix
 from pannslib.files import replacing
-from pannslib.models.base import LogMelInput, PannsModel
+from pannslib.models.base import PannsModel
+from pannslib.models.log_mel import LogMelInput
 from pannslib.models.registry import list_models, skeleton
 
 FRONT_END_PREFIXES = ("spectrogram_extractor.", "logmel_extractor.")
@@ -127,15 +128,15 @@ def _read_torch(path: Path) -> tuple[object, dict]:
         with torch.serialization.safe_globals(ALLOWED_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except UnpicklingError as error:
-        reason = str(error).split("\n")[0].split("WeightsUnpickler error:")[-1].strip()
         raise CheckpointError(
-            f"{path} can't be read without running code that it holds, or isn't a checkpoint ({reason}). A checkpoint "
-            "is a .safetensors of this package or a .pth of the authors' code; download it again if it should be one."
+            f"{path} isn't a checkpoint, or can't be read without running code that it holds. A checkpoint is a "
+            ".safetensors of this package or a .pth of the authors' code, which holds tensors and NumPy's numbers "
+            "alone; download it again if it should be one."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         # what torch raises for damaged archives
         raise CheckpointError(
-            f"{path} isn't a complete checkpoint ({str(error).splitlines()[0]}). Download or copy it again."
+            f"{path} isn't a complete checkpoint ({type(error).__name__}: {error}). Download or copy it again."
         ) from error
 
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor
 
-from pannslib.models.base import LogMelModel, Settings
+from pannslib.models.base import Settings
 from pannslib.models.layers import ConvBlock, initialise
+from pannslib.models.log_mel import LogMelModel
 
 
 class Cnn(LogMelModel):

@@ -6,8 +6,9 @@ Both replace strides by average poolings, which sit between a 3 x 3 convolution 
 
 from torch import Tensor, nn
 
-from pannslib.models.base import LogMelModel, Settings
+from pannslib.models.base import Settings
 from pannslib.models.layers import initialise
+from pannslib.models.log_mel import LogMelModel
 
 # V1: channels and pooling of each depthwise separable block
 V1_BLOCKS = (

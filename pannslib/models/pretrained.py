@@ -20,7 +20,7 @@ from pannslib.models.registry import architecture, create_model
 
 LOCK = "checksums.json"  # in the cache folder: file -> SHA-256 of what came, where the release's isn't known
 TIMEOUT = 30  # seconds without a byte
-CHUNK = 2**20  # bytes
+CHUNK = 2**16  # bytes; what is lost at most when a transfer is cut off
 
 
 def released_checkpoints() -> pd.DataFrame:

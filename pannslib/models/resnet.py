@@ -3,8 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from pannslib.models.base import LogMelModel, Settings
+from pannslib.models.base import Settings
 from pannslib.models.layers import ConvBlock, initialise
+from pannslib.models.log_mel import LogMelModel
 from pannslib.models.residual import Branch, ResidualStages
 
 STAGES = (64, 128, 256, 512)  # channels; Table II prints 512 for the stem, which has 64 (ERRATA, row 2)

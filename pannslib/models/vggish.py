@@ -5,9 +5,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pannslib.models.base import LogMelModel, Output, Settings, output_of
+from pannslib.models.base import Output, Settings, output_of
 from pannslib.models.decision_level import logit_of_mean
 from pannslib.models.layers import initialise
+from pannslib.models.log_mel import LogMelModel
 
 PATCH = 96  # frames that the network sees at once: 0.96 s
 LAYERS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")  # channels of 3 x 3 convolutions

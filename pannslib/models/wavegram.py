@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from pannslib.errors import ModelError
 from pannslib.features import mixup
-from pannslib.models.base import LogMelInput, Output, PannsModel, Settings
+from pannslib.models.base import Output, PannsModel, Settings
 from pannslib.models.layers import ConvBlock, convolution, initialise
+from pannslib.models.log_mel import LogMelInput
 
 MAPS = 4  # C / F of section III: how many channels each bin of a Wavegram has
 STEP = 5 * 4**3  # samples a step of the Wavegram: a stride of 5 and three poolings of 4
