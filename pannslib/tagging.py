@@ -33,8 +33,8 @@ class AudioTagger:
         Args:
             model: an architecture of `pannslib.list_models`; may be left out where the checkpoint is one of ours,
                 which says what it is of.
-            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released; None for the
-                released weights of ``model``, if `pannslib.load_pretrained` has fetched them before.
+            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released; None for
+                the released weights of ``model``, if `pannslib.load_pretrained` has fetched them before.
             device: "cpu", "cuda", or "auto" for CUDA where there is some.
             precision: "fp32" or "bf16" (network only; the front end always computes in float32).
 
@@ -46,8 +46,8 @@ class AudioTagger:
             raise CheckpointError(
                 "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
                 "(runs/<profile>/pretraining/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
-                f"authors released (https://zenodo.org/records/3987831); pannslib.load_pretrained({model or 'Cnn14'!r}) "
-                "fetches the latter once. Random weights would only give random tags."
+                "authors released (https://zenodo.org/records/3987831); "
+                f"pannslib.load_pretrained({model or 'Cnn14'!r}) fetches the latter once. Random weights would only give random tags."
             )
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
