@@ -5,7 +5,6 @@ the operating system releases when its holder dies, so that it never goes stale.
 """
 
 import ctypes
-import json
 import os
 import signal
 import subprocess
@@ -139,11 +138,10 @@ def _command(plan: Plan, profile: str, data_root: str, cores: int) -> list[str]:
         "--nolock",  # our own lock can't go stale
         *("--quiet", "progress", "rules"),
     ]
-    # as JSON, because Snakemake takes the values as YAML, to which ": " and " #" in a path mean something
-    words = {"profile": profile, "data_root": data_root}
-    config = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in words.items()]
-    config.append(f"allow_missing={plan.allow_missing}")
-    return [sys.executable, "-m", "snakemake", *options, "--config", *config]
+    # in a file, because Snakemake takes what follows --config as YAML, to which ": " and " #" in a path mean something
+    config = {"profile": profile, "data_root": data_root, "allow_missing": plan.allow_missing}
+    written = files.write_json(plan.runs / ".config.json", config)
+    return [sys.executable, "-m", "snakemake", *options, "--configfile", str(written)]
 
 
 def _die_with_parent() -> None:
