@@ -148,6 +148,10 @@ def test_every_architecture_is_named_once_and_no_label_covers_another(costs, com
 
 
 def test_layers_with_weights_are_counted_as_names_count_them():
-    models = {"CNN10": create_model("Cnn10", width=0.0625), "ResNet22": create_model("ResNet22", width=0.0625)}
-    assert "CNN10 10" in reading.architectures(models)
-    assert "ResNet22 22" in reading.architectures(models)
+    models = {name: create_model(name, width=0.0625) for name in ("Cnn10", "ResNet22", "MobileNetV1")}
+    text = reading.architectures(models)
+    told, otherwise = text.split("; ")
+    assert "Cnn10 10" in told
+    assert "ResNet22 22" in told
+    assert otherwise.startswith("MobileNetV1 29")
+    assert "as their names say" not in reading.architectures({"MobileNetV1": models["MobileNetV1"]})

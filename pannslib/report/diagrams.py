@@ -232,8 +232,11 @@ def _with_weights(row) -> str:
 def _canvas(width: float, height: float):
     """Axes that fill a figure, in inches from its lower left corner, without anything drawn."""
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
-    figure = plt.figure(figsize=(width, height), layout="none")
+    # an engine that does nothing: where there is none, savefig takes up the style sheet's constrained layout
+    engine = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+    figure = plt.figure(figsize=(width, height), layout=engine)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.axis("off")

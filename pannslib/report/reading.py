@@ -81,8 +81,9 @@ def architectures(models: dict) -> str:
         (told if name.endswith(str(len(weights))) else otherwise).append(
             f"{name} {len(weights)} ({sizes / 1e6:.1f} million parameters)"
         )
-    text = f"Layers with weights, those of shortcuts left out: {', '.join(told)}, as their names say"
-    return text + (f"; {', '.join(otherwise)}, whose names say nothing of it." if otherwise else ".")
+    parts = [f"{', '.join(told)}, as their names say"] if told else []
+    parts += [f"{', '.join(otherwise)}, whose names don't say it"] if otherwise else []
+    return f"Layers with weights, those of shortcuts left out: {'; '.join(parts)}."
 
 
 def costs(table: pd.DataFrame) -> str:
