@@ -47,7 +47,8 @@ class AudioTagger:
                 "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
                 "(runs/<profile>/pretraining/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
                 "authors released (https://zenodo.org/records/3987831); "
-                f"pannslib.load_pretrained({model or 'Cnn14'!r}) fetches the latter once. Random weights would only give random tags."
+                f"pannslib.load_pretrained({model or 'Cnn14'!r}) fetches the latter once. Random weights "
+                "would only give random tags."
             )
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
