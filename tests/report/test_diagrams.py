@@ -89,6 +89,7 @@ def test_saving_moves_nothing(transfer):
     figure = diagrams.transfer(transfer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the style sheet's constrained layout would warn, and move the axes
-        figure.savefig(io.BytesIO())
+        for _ in range(2):  # the first one changes the layout that the second one finds
+            figure.savefig(io.BytesIO())
     assert figure.axes[0].get_position().bounds == (0, 0, 1, 1)
     plt.close(figure)
