@@ -217,6 +217,7 @@ def read_text(path: Path) -> str:
 
 def some(names: Iterable[str], most: int = 5) -> str:
     """The first few of many names, for a message: "a, b, c and 12 more"."""
-    names = list(names)
+    # names of files need not be UTF-8, messages and notebooks must
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
