@@ -192,9 +192,7 @@ def _network_rows(model: PannsModel, samples: int) -> list[tuple]:
             seen.add(name)
             multi_adds, macs = _operations(module, inputs[0], output)
             kept = 0 if getattr(module, "inplace", False) else 4 * output.numel()
-            rows.append(
-                (name, type(module).__name__, tuple(output.shape), parameters, multi_adds, macs, kept)
-            )
+            rows.append((name, type(module).__name__, tuple(output.shape), parameters, multi_adds, macs, kept))
 
         return hook
 
@@ -207,9 +205,7 @@ def _network_rows(model: PannsModel, samples: int) -> list[tuple]:
             for handle in handles:
                 handle.remove()
     unused = [(name, module) for name, module in leaves.items() if name not in seen]
-    return rows + [
-        (name, type(module).__name__, None, _parameters(module), 0, 0, 0) for name, module in unused
-    ]
+    return rows + [(name, type(module).__name__, None, _parameters(module), 0, 0, 0) for name, module in unused]
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -64,8 +64,9 @@ def _execute(plan: Plan, name: str, profile: str, data_root: str) -> Path:
     if plan.allow_missing:
         parameters["allow_missing"] = True
     memory = _run_papermill(plan, job, partial, parameters)
+    artifacts = _artifact_files(plan, job, started)
     final = _accept(plan, job, partial)
-    outputs = [final, *_artifact_files(plan, job)]
+    outputs = [final, *artifacts]
     files.write_json(
         run.file("done.json"),
         {
@@ -145,12 +146,12 @@ def _register_engine(progress: Path) -> None:
     papermill_engines.register("panns", Engine)
 
 
-def _artifact_files(plan: Plan, job: Job) -> list[Path]:
-    """All files of the tables and figures that the job makes; `ResultError` if one isn't there."""
+def _artifact_files(plan: Plan, job: Job, started: float) -> list[Path]:
+    """All files of the job's tables and figures; `ResultError` if one was not written since ``started``."""
     found: list[Path] = []
     for name in job.makes:
         record = plan.figures / f"{name}.json"
-        if not record.is_file():
+        if not record.is_file() or record.stat().st_mtime < started - 1:  # clocks of folders may be coarse
             raise ResultError(
                 f"notebooks/{job.notebook}.ipynb ended without leaving {name} in {paths.shown(plan.figures)}."
             )

@@ -43,9 +43,7 @@ class FrontEnd:
         for name, least in (("sample_rate", 1), ("window", 2), ("hop", 1), ("mel_bins", 1)):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < least:
-                raise ModelError(
-                    f"Front end: {name} is {value!r}; it must be a whole number of {least} or more."
-                )
+                raise ModelError(f"Front end: {name} is {value!r}; it must be a whole number of {least} or more.")
         if self.window % 2:
             raise ModelError(f"Front end: window is {self.window}; it must be an even number of samples.")
         if not 0 <= self.fmin < self.fmax <= self.sample_rate / 2:
