@@ -323,11 +323,6 @@ def plan(profile: str | Path = "demo", data_root: str | Path | None = None, allo
                 f"The data root {root} doesn't exist or isn't a folder. Give the folder that holds raw/<data set>/ "
                 "as DATA_ROOT, or leave it out to work on miniatures."
             )
-        if not any(datasets.find(task, root) for task in datasets.TASKS):
-            raise DataError(
-                f"The data root {root} holds no data set: none of raw/{', raw/'.join(datasets.TASKS)} is in it. Give "
-                "the folder that holds raw/<data set>/ as DATA_ROOT, or leave it out to work on miniatures."
-            )
     else:
         root = paths.default_data_root() if paths.default_data_root().is_dir() else None
     made = Plan(checked, root, allow_missing)
