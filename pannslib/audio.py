@@ -109,7 +109,7 @@ def resample(waveform: np.ndarray, sample_rate: int, wanted_rate: int) -> np.nda
         AudioError: a rate that is not positive.
     """
     for rate in (sample_rate, wanted_rate):
-        if rate <= 0:
+        if not 0 < rate < np.inf:
             raise AudioError(f"The sample rate is {rate} Hz, but must be positive; the paper's is 32000 Hz.")
     if sample_rate == wanted_rate:
         return waveform
@@ -119,10 +119,11 @@ def resample(waveform: np.ndarray, sample_rate: int, wanted_rate: int) -> np.nda
 
 def sample_count(seconds: float, sample_rate: int) -> int:
     """How many samples `seconds` at `sample_rate` (Hz) are; AudioError where that is less than one."""
-    samples = round(seconds * sample_rate) if sample_rate > 0 else 0
+    wanted = seconds * sample_rate if sample_rate > 0 else 0
+    samples = round(wanted) if np.isfinite(wanted) else 0
     if samples < 1:
         raise AudioError(
-            f"A waveform of {seconds:g} s at {sample_rate} Hz has no samples: both numbers must be positive, and "
+            f"A waveform of {seconds:g} s at {sample_rate} Hz cannot be: both numbers must be positive and finite, and "
             "seconds times sample rate at least 1."
         )
     return samples

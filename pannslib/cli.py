@@ -87,8 +87,11 @@ def execute(
     allow_missing: MissingOption = False,
 ) -> None:
     """Execute the notebook of one job of the catalogue (what the Snakefile calls)."""
-    from pannslib import execution
+    from pannslib import execution, paths
 
+    # the notebook runs in another folder, where relative paths would be others
+    profile, data_root = _profile(profile), _absolute(data_root)
+    os.environ["PANNS_HOME"] = str(paths.home())
     execution.execute(_plan(profile, data_root, allow_missing), job, profile, data_root)
 
 

@@ -42,6 +42,7 @@ def check(plan: Plan) -> list[str]:
         if root is None:
             told.append(f"{task}: miniature (synthetic sound); there is none below {plan.data_root or 'data/'}")
             continue
+        plan.data_stamp(task)  # reaches for every clip
         dataset = plan.dataset(task)
         if any(job.kind == "transfer" and task in job.tasks for job in JOBS.values()):
             dataset.check_folds()
