@@ -14,8 +14,9 @@ DATA_ROOT = config.get("data_root", "")
 ALLOW_MISSING = str(config.get("allow_missing", False)) == "True"
 PLAN = catalogue.plan(PROFILE, DATA_ROOT, ALLOW_MISSING)
 
-OPTIONS = ["--profile", PROFILE, *(["--data-root", DATA_ROOT] if DATA_ROOT else [])]
-OPTIONS += ["--allow-missing"] if ALLOW_MISSING else []
+arguments = ["--profile", PROFILE, *(["--data-root", DATA_ROOT] if DATA_ROOT else [])]
+arguments += ["--allow-missing"] if ALLOW_MISSING else []
+OPTIONS = shlex.join(arguments)
 PANNS = shlex.join([sys.executable, "-m", "pannslib"])
 
 
@@ -36,11 +37,11 @@ for job in catalogue.JOBS.values():
         output:
             f"{job.name}/done.json",
         params:
+            # all that a job depends on; how it is called is none of it, so another data root runs again only what reads it
             digest=PLAN.digest(job.name),
-            command=f"{PANNS} execute {job.name} {shlex.join(OPTIONS)}",
         threads: PLAN.threads(job.name)
         shell:
-            "{params.command}"
+            "{PANNS} execute {rule} {OPTIONS}"
 
 
 rule index:
@@ -48,7 +49,5 @@ rule index:
         [f"{name}/done.json" for name in catalogue.JOBS],
     output:
         "index.done",
-    params:
-        command=f"{PANNS} report {shlex.join(OPTIONS)}",
     shell:
-        "{params.command} && touch {output}"
+        "{PANNS} report {OPTIONS} && touch {output}"
