@@ -43,8 +43,8 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
     if missing and not allow_missing:
         raise DataError(
             f"{table} names {len(missing):,} clips (of {len(clips):,}) that are not in audio/: {some(missing)}. "
-            "Complete the download, or go on with those that are there by allow_missing=True (ALLOW_MISSING=1 on the "
-            "command line)."
+            "Complete the download, or go on with those that are there: make reproduce ALLOW_MISSING=1, panns "
+            "reproduce --allow-missing, or allow_missing=True."
         )
     notes = _notes(clips, missing, files)
     there = [clip for clip in clips if clip.clip in files]
