@@ -16,7 +16,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 STRIP := --extra-keys "metadata.papermill cell.metadata.papermill metadata.widgets"
 OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(CORES),--cores "$(CORES)") \
-	$(if $(ALLOW_MISSING),--allow-missing)
+	$(if $(filter-out 0 no false,$(ALLOW_MISSING)),--allow-missing)
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test lint strip lab clean

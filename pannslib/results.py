@@ -77,7 +77,7 @@ def evidence_of(plan: Plan, name: str) -> str:
 
     A job that reads several data sets is as good as the weakest of them.
     """
-    kinds = {plan.dataset(task).evidence for task in plan.job(name).tasks}
+    kinds = {plan.packed(task).evidence for task in plan.job(name).tasks}
     for kind in ("miniature", "partial"):
         if kind in kinds:
             return kind
@@ -111,14 +111,15 @@ def provenance(plan: Plan, name: str, evidence: str) -> dict:
 
 
 def _data_record(plan: Plan, task: str) -> dict:
-    dataset = plan.dataset(task)
+    """What there is of a data set, less the clips that can't be used."""
+    dataset, packed = plan.dataset(task), plan.packed(task)
     return {
         "task": task,
         "title": dataset.title,
-        "evidence": dataset.evidence,
-        "clips": len(dataset.clips),
+        "evidence": packed.evidence,
+        "clips": len(packed.names),
         "official_clips": dataset.expected_clips,
-        "classes": len(dataset.classes),
+        "classes": len(packed.classes),
         "fingerprint": dataset.fingerprint,
     }
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from pannslib import audio, models, reference
-from pannslib.errors import AudioError, CheckpointError
+from pannslib.errors import AudioError, CheckpointError, ModelError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -39,6 +39,7 @@ class AudioTagger:
             precision: "fp32" or "bf16" (network only; the front end always computes in float32).
 
         Raises:
+            ModelError: a device or precision that there isn't.
             CheckpointError: no checkpoint is given, or it isn't one of this architecture.
         """
         checkpoint = checkpoint or _released_in_cache(model)
@@ -51,7 +52,7 @@ class AudioTagger:
                 "would only give random tags."
             )
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
+            raise ModelError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}.")
         ours = models.read_metadata(checkpoint) if Path(checkpoint).suffix == ".safetensors" else {}
         name = model or ours.get("model")
         if name is None:
@@ -66,10 +67,11 @@ class AudioTagger:
     @torch.inference_mode()
     def _output(self, clip: str | Path | np.ndarray):
         if isinstance(clip, np.ndarray):
-            if clip.ndim != 1 or not clip.size or not np.isfinite(clip).all():
+            floating = np.issubdtype(clip.dtype, np.floating)
+            if clip.ndim != 1 or not clip.size or not floating or not np.isfinite(clip).all():
                 raise AudioError(
-                    f"The array is {clip.shape}; a waveform must be (samples,), at least one, all of them finite, at "
-                    f"{self.model.sample_rate:,} Hz."
+                    f"The array is {clip.dtype} {clip.shape}; a waveform must be float (samples,) in [-1, 1], at least "
+                    f"one sample, all of them finite, at {self.model.sample_rate:,} Hz. Divide int16 by 32768."
                 )
             waveform = clip.astype(np.float32)
         else:
@@ -118,6 +120,9 @@ def _released_in_cache(name: str | None) -> Path | None:
 
 
 def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    there = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    if name == "auto":
+        return there[-1]
+    if name not in there:
+        raise ModelError(f"device is {name!r}; on this machine it can be auto or {' or '.join(there)}.")
+    return name

@@ -21,7 +21,7 @@ from pannslib import features, files, metrics, models, progress
 from pannslib.catalogue import PRETRAINING, MachineSettings, Plan
 from pannslib.datasets import PackedClips
 from pannslib.datasets.samplers import BalancedSampler, ShuffledSampler
-from pannslib.errors import ProfileError, ResultError
+from pannslib.errors import ModelError, ProfileError, ResultError
 from pannslib.profiles import Optimisation
 from pannslib.results import RunFolder, evidence_of, open_run
 
@@ -69,6 +69,11 @@ class ClipSource:
     """
 
     def __init__(self, packed: PackedClips, model, cache_gib: float, device: torch.device):
+        if packed.sample_rate != model.sample_rate:
+            raise ModelError(
+                f"{model.name} hears sound at {model.sample_rate:,} Hz, but the clips are packed at "
+                f"{packed.sample_rate:,} Hz. Choose an architecture for that rate, such as Cnn14."
+            )
         self.packed = packed
         self.device = device
         self._log_mels = None

@@ -23,7 +23,6 @@ from pannslib import catalogue, files, metrics, models, progress, training
 from pannslib.catalogue import PRETRAINING, Plan, TransferSettings
 from pannslib.datasets import PackedClips
 from pannslib.datasets.samplers import ShuffledSampler
-from pannslib.errors import DataError
 from pannslib.results import RunFolder, evidence_of, open_run
 
 
@@ -127,7 +126,7 @@ def run(plan: Plan, task: str) -> TransferResult:
     folder = open_run(plan, name)
     settings = plan.settings(name)
     packed = plan.packed(task, progress=True)
-    _check_split(packed)
+    plan.dataset(task).check_folds()
     folds = sorted(set(packed.folds.tolist()))[: settings.folds]
     work = [(strategy, fold) for fold in folds for strategy in STRATEGIES]
     todo = [unit for unit in work if not _predictions_file(folder, *unit).is_file()]
@@ -157,19 +156,6 @@ def run(plan: Plan, task: str) -> TransferResult:
 
 def _predictions_file(folder: RunFolder, strategy: str, fold: int):
     return folder.file("predictions", f"{strategy}_fold_{fold}.csv")
-
-
-def _check_split(packed: PackedClips) -> None:
-    """No group (recording, actor) on both sides, and at least two folds; `DataError` otherwise."""
-    if len(set(packed.folds.tolist())) < 2:
-        raise DataError("Cross-validation needs clips in two folds at least; all clips here are in one.")
-    pairs = pd.DataFrame({"group": packed.groups, "fold": packed.folds}).drop_duplicates()
-    shared = pairs["group"][pairs["group"].duplicated()]
-    if len(shared):
-        raise DataError(
-            f"The group {shared.iloc[0]!r} (a recording or an actor) is in several folds, so that a test clip would "
-            "be known from training. Correct the fold column of the metadata."
-        )
 
 
 def _pretrained_network(plan: Plan, pretrained: training.TrainingResult, classes: int | None = None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pannslib import AudioTagger, audio, create_model, models
-from pannslib.errors import AudioError, CheckpointError
+from pannslib.errors import AudioError, CheckpointError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,16 @@ def test_without_weights_it_says_where_to_get_them():
         AudioTagger("Cnn14")
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(0, np.float32), np.zeros((2, 9), np.float32), np.array([np.nan])])
+@pytest.mark.parametrize(
+    "waveform", [np.zeros(0, np.float32), np.zeros((2, 9), np.float32), np.array([np.nan]), np.ones(9, np.int16)]
+)
 def test_arrays_that_are_no_waveform(tagger, waveform):
     with pytest.raises(AudioError, match=r"\(samples,\)"):
         tagger.tag(waveform)
+
+
+def test_a_device_or_precision_that_there_is_not(checkpoint):
+    with pytest.raises(ModelError, match="device is 'tpu'"):
+        AudioTagger(checkpoint=checkpoint, device="tpu")
+    with pytest.raises(ModelError, match="fp32 or bf16"):
+        AudioTagger(checkpoint=checkpoint, precision="fp8")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pannslib import catalogue, files, transfer
-from pannslib.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +77,6 @@ def test_frozen_classifiers_have_as_many_layers_as_they_say(layers):
     classifier = transfer._classifier(6, 4, layers)
     assert sum(isinstance(module, torch.nn.Linear) for module in classifier) == layers
     assert classifier(torch.zeros(2, 6)).shape == (2, 4)
-
-
-class Packed:
-    """As much of packed clips as the check of the split reads."""
-
-    def __init__(self, folds, groups):
-        self.folds, self.groups = np.array(folds), groups
-
-
-def test_a_group_in_two_folds_is_refused():
-    with pytest.raises(DataError, match=r"'actor 2' .* in several folds"):
-        transfer._check_split(Packed([1, 1, 2, 2], ["actor 1", "actor 2", "actor 2", "actor 3"]))
-    with pytest.raises(DataError, match="two folds"):
-        transfer._check_split(Packed([1, 1], ["a", "b"]))
 
 
 def test_published_rows_are_the_papers():

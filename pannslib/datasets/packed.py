@@ -374,7 +374,9 @@ def _write_facts(store: h5py.File, dataset: Dataset, kept: np.ndarray, attribute
     store["group"] = np.array([group.encode() for group in clips["group"]])
     store.attrs.update(attributes)
     store.attrs["name"] = dataset.name
-    store.attrs["evidence"] = dataset.evidence
+    # a clip that can't be used is one that isn't there
+    whole = len(kept) == len(dataset.clips)
+    store.attrs["evidence"] = dataset.evidence if whole or dataset.evidence != "real" else "partial"
     store.attrs["fingerprint"] = dataset.fingerprint
     store.attrs["classes"] = np.array(dataset.classes, dtype=h5py.string_dtype())
 

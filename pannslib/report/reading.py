@@ -25,7 +25,7 @@ def task(dataset, packed, facts) -> str:
     lines = [
         f"**{facts.title}**: {len(packed.names):,} clips of {seconds.min():.1f} to {seconds.max():.1f} s in "
         f"{len(packed.classes)} classes ({', '.join(packed.classes)}); {facts.protocol}.",
-        f"This is {SIZES[dataset.evidence]} ({len(dataset.clips):,} of {dataset.expected_clips:,} clips). "
+        f"This is {SIZES[packed.evidence]} ({len(packed.names):,} of {dataset.expected_clips:,} clips). "
         f"Each clip is cut or padded to {packed.seconds:g} s.",
     ]
     if rejected:

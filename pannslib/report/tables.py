@@ -5,20 +5,21 @@ import pandas as pd
 from pannslib import catalogue, reference, transfer
 
 
-def data_sets(loaded: list, reports: list[pd.DataFrame]) -> pd.DataFrame:
+def data_sets(loaded: list, packed: list) -> pd.DataFrame:
     """A row a data set: what is there of it.
 
     Args:
         loaded: `datasets.Dataset`s.
-        reports: the clips' report of each (`PackedClips.clips_report`), in the same order.
+        packed: the `PackedClips` of each, in the same order.
     """
     rows = []
-    for dataset, report in zip(loaded, reports, strict=True):
+    for dataset, clips in zip(loaded, packed, strict=True):
+        report = clips.clips_report
         good = report[report["status"] == "ok"]
         rows.append(
             {
                 "data set": dataset.title,
-                "evidence": dataset.evidence,
+                "evidence": clips.evidence,
                 "clips": len(dataset.clips),
                 "official clips": dataset.expected_clips,
                 "classes": len(dataset.classes),
