@@ -65,6 +65,13 @@ def test_the_authors_layout(root):
         assert store.attrs["sample_rate"] == RATE
 
 
+def test_a_whole_data_set_with_a_bad_clip_is_a_part_of_it(root):
+    (root / "0-1-a.wav").write_text("no sound")
+    clips = pack(root)
+    assert len(clips.names) == 7
+    assert clips.evidence == "partial"
+
+
 def test_all_is_read_back(root):
     dataset, clips = as_dataset(root), pack(root)
     assert clips.names == dataset.clips["clip"].tolist()
