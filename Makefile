@@ -40,7 +40,7 @@ strip: $(STAMP) ## remove the outputs of the notebooks, and tidy code and notebo
 	@$(BIN)/nbstripout $(STRIP) notebooks/*.ipynb && $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 clean: ## remove what these commands made, and nothing else
 	@$(PYTHON) tools/clean.py

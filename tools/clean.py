@@ -40,7 +40,7 @@ def _clean_runs(profile: Path) -> None:
         _remove(mark.parent)
     for name in (".snakemake", ".progress"):
         _remove(profile / name)
-    names = ("snakemake.log", "index.done", ".reproduce.json", ".reproduce.lock")
+    names = ("snakemake.log", "index.done", ".config.json", ".reproduce.json", ".reproduce.lock")
     _remove_files([*(profile / name for name in names), *profile.glob(".*.lock")])
 
 
