@@ -61,8 +61,10 @@ def save_checkpoint(model: PannsModel, path: str | Path, **metadata) -> Path:
 def read_metadata(path: str | Path) -> dict:
     """The settings that `save_checkpoint` wrote: model, classes, width, front_end (a dict), and others.
 
+    A safetensors file that something else wrote gives an empty dict.
+
     Raises:
-        CheckpointError: there is no such file, or it isn't a safetensors of this package.
+        CheckpointError: there is no such file, or it isn't a safetensors.
     """
     return _read_safetensors(Path(path), weights=False)[1]
 
@@ -112,13 +114,18 @@ def _read_safetensors(path: Path, weights: bool = True) -> tuple[dict[str, Tenso
     _check_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(text) for key, text in (file.metadata() or {}).items()}
+            metadata = _settings(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path} isn't a complete safetensors file that this package wrote: {error}."
-        ) from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} isn't a complete safetensors file: {error}. Copy it again.") from error
     return tensors, metadata
+
+
+def _settings(texts: dict[str, str]) -> dict:
+    """The metadata of one of our files, parsed; nothing of a foreign one, whose metadata mean something else."""
+    if not {"model", "classes", "width", "front_end"} <= texts.keys():
+        return {}
+    return {key: json.loads(text) for key, text in texts.items()}
 
 
 def _read_torch(path: Path) -> tuple[object, dict]:
@@ -202,7 +209,8 @@ def _same_buffers(front_end: FrontEnd, weights: dict[str, Tensor]) -> bool:
     expected = {names[0]: kernels[0, :, None], names[1]: kernels[1, :, None]}
     expected["logmel_extractor.melW"] = mel_matrix(front_end)
     return all(
-        np.allclose(weights[name].float().numpy(), expected[name], rtol=0, atol=1e-5) for name in present
+        np.allclose(weights[name].detach().float().cpu(), expected[name], rtol=0, atol=1e-5)
+        for name in present
     )
 
 
@@ -235,7 +243,7 @@ def _check_weights(model: PannsModel, weights: dict[str, Tensor], metadata: dict
 
 def _suggestion(weights: dict[str, Tensor], metadata: dict | None = None) -> str:
     """The model that the weights are of, in brackets: from our metadata, or the published one of these shapes."""
-    if metadata and {"model", "classes", "width"} <= metadata.keys():
+    if metadata:
         return " (create_model({model!r}, classes={classes}, width={width:g}))".format(**metadata)
     heads = [weights[name] for name in ("fc_audioset.bias", "att_block.att.bias") if name in weights]
     classes = len(heads[0]) if heads and heads[0].ndim == 1 and len(heads[0]) else 527

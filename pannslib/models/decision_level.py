@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from pannslib.models.base import Output, output_of
 from pannslib.models.cnn import Cnn
 
-POOLINGS = ("max", "avg", "att")
-
 
 def logit_of_mean(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     """The logit of the mean over time of the probabilities, exact also where those round to 0 or 1.
@@ -59,10 +57,11 @@ class CnnDecisionLevel(Cnn):
         super().__init__(settings, **options)
 
     def add_head(self, channels: int, embedding_size: int) -> None:
-        super().add_head(channels, embedding_size)
-        if self.pooling == "att":
-            del self.fc_audioset
-            self.att_block = AttentionBlock(embedding_size, self.classes)
+        if self.pooling != "att":
+            return super().add_head(channels, embedding_size)
+        self.embedding_size = embedding_size
+        self.fc1 = nn.Linear(channels, embedding_size)
+        self.att_block = AttentionBlock(embedding_size, self.classes)
 
     def network(self, x: Tensor) -> Output:
         frames = x.shape[2]

@@ -24,7 +24,7 @@ class Vggish(LogMelModel):
     def __init__(self, settings: Settings):
         super().__init__(settings, halvings=4, spec_augment=False)
         self.least_frames = PATCH
-        del self.bn0
+        del self.bn0  # Table I has no batch norm for it
         layers, channels = [], 1
         for layer in LAYERS:
             if layer == "pool":

@@ -153,7 +153,7 @@ def test_code_is_never_run(tmp_path, capsys):
     path = tmp_path / "harmful.pth"
     torch.save({"model": {"fc1.bias": Harmful()}}, path)
     assert "without running code" in refusal(load_checkpoint, model(), path)
-    path.write_bytes(pickle.dumps(Harmful()))
+    path.write_bytes(pickle.dumps(Harmful(), protocol=2))
     refusal(load_checkpoint, model(), path)
     assert "code ran" not in capsys.readouterr().out
 
@@ -183,7 +183,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, released):
 def test_foreign_safetensors_load_by_their_names(tmp_path):
     saved, other = model(), model(seed=1)
     path = tmp_path / "foreign.safetensors"
-    save_file(saved.state_dict(), path)
+    save_file(saved.state_dict(), path, metadata={"format": "pt"})
     load_checkpoint(other, path)
     assert same_weights(saved, other)
     assert read_metadata(path) == {}
