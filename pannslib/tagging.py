@@ -59,7 +59,8 @@ class AudioTagger:
             raise CheckpointError(f"{checkpoint} doesn't say which architecture it is of; give model=, e.g. 'Cnn14'.")
         self.labels = tuple(ours.get("labels") or reference.class_labels()["display_name"])
         self.device = torch.device(_device(device))
-        network = models.create_model(name, classes=len(self.labels), width=ours.get("width", 1.0))
+        settings = ours.get("front_end", {})
+        network = models.create_model(name, classes=len(self.labels), width=ours.get("width", 1.0), **settings)
         models.load_checkpoint(network, checkpoint)
         self.model = network.to(self.device).eval()
         self.precision = PRECISIONS[precision]

@@ -69,3 +69,9 @@ def test_a_device_or_precision_that_there_is_not(checkpoint):
         AudioTagger(checkpoint=checkpoint, device="tpu")
     with pytest.raises(ModelError, match="fp32 or bf16"):
         AudioTagger(checkpoint=checkpoint, precision="fp8")
+
+
+def test_a_checkpoint_brings_its_front_end(tmp_path):
+    path = tmp_path / "fine.safetensors"
+    models.save_checkpoint(create_model("Cnn6", classes=2, width=0.0625, hop=160), path, labels=["a", "b"])
+    assert AudioTagger(checkpoint=path).model.front_end.hop == 160
