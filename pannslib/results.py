@@ -53,9 +53,12 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def write_provenance(self, evidence: str) -> dict:
-        """Write ``provenance.json`` for the work of this process, and return it."""
-        record = provenance(self.plan, self.name, evidence)
+    def write_provenance(self, evidence: str, resumed: bool = False) -> dict:
+        """Write ``provenance.json`` for the work of this process, and return it.
+
+        ``resumed`` says that an earlier process did a part of the work, whose time isn't in the duration.
+        """
+        record = provenance(self.plan, self.name, evidence) | {"resumed": resumed}
         files.write_json(self.file("provenance.json"), record)
         return record
 

@@ -326,7 +326,8 @@ def _train(plan: Plan, name: str, folder: RunFolder) -> None:
     )
     state = State(model, optimizer, sampler, np.random.default_rng(plan.seed(name, "mixup")))
     checkpoint = folder.file("state.pt")
-    if checkpoint.is_file():
+    resumed = checkpoint.is_file()
+    if resumed:
         state.restore(checkpoint)
 
     def evaluate(state: State) -> None:
@@ -353,5 +354,5 @@ def _train(plan: Plan, name: str, folder: RunFolder) -> None:
     )
     files.write_text(folder.file("curve.csv"), pd.DataFrame(state.curve).to_csv(index=False))
     files.write_text(folder.file("classes.csv"), table.to_csv(index=False))
-    folder.write_provenance(evidence_of(plan, name))
+    folder.write_provenance(evidence_of(plan, name), resumed)
     checkpoint.unlink()  # the final weights are kept in checkpoint.safetensors

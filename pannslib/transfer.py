@@ -149,7 +149,7 @@ def run(plan: Plan, task: str) -> TransferResult:
         bar.close()
     evidence = evidence_of(plan, name)
     if todo or not folder.file("provenance.json").is_file():
-        folder.write_provenance(evidence)
+        folder.write_provenance(evidence, resumed=len(todo) < len(work))
     parts = [pd.read_csv(_predictions_file(folder, s, f)) for s in STRATEGIES for f in folds]
     return TransferResult(folder, packed.classes, pd.concat(parts, ignore_index=True), evidence)
 

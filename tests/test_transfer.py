@@ -1,11 +1,12 @@
 """Transfer: the strategies, the folds, and that nothing leaks from a test fold."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from pannslib import catalogue, files, transfer
+from pannslib import catalogue, files, report, transfer
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,14 @@ def test_published_rows_are_the_papers():
     assert isinstance(values, pd.Series)
     assert values["fine_tune"] == 0.947
     assert set(transfer.STRATEGIES) < set(values.index)
+
+
+def test_reading_finished_results_leaves_their_provenance(plan):
+    first = transfer.run(plan, "ravdess")
+    figure, _ = plt.subplots()
+    frame = first.summary()
+    recorded = files.read_json(first.run.file("provenance.json"))
+    report.save_figure(plan, "transfer_ravdess", "ravdess_folds", figure, frame, "Folds", "A figure.")
+    plt.close(figure)
+    assert files.read_json(first.run.file("provenance.json")) == recorded
+    assert files.read_json(plan.figures / "ravdess_folds.json")["provenance"] == recorded

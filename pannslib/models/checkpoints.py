@@ -69,9 +69,7 @@ def read_metadata(path: str | Path) -> dict:
     return _read_safetensors(Path(path), weights=False)[1]
 
 
-def load_checkpoint(
-    model: PannsModel, checkpoint: str | Path | Mapping[str, Tensor], head: bool = True
-) -> PannsModel:
+def load_checkpoint(model: PannsModel, checkpoint: str | Path | Mapping[str, Tensor], head: bool = True) -> PannsModel:
     """Put released or own weights into a model; nothing changes in it if anything is wrong.
 
     Args:
@@ -156,9 +154,7 @@ def _state_dict(content: object, where: str) -> dict[str, Tensor]:
     """The state dict inside a checkpoint, without the prefix that data-parallel training leaves."""
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
-    tensors = (
-        isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values())
-    )
+    tensors = isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values())
     if not tensors:
         raise CheckpointError(
             f"{where} holds no state dict. A checkpoint is {{'model': state dict}}, or a state dict alone: names of "
@@ -208,10 +204,7 @@ def _same_buffers(front_end: FrontEnd, weights: dict[str, Tensor]) -> bool:
     kernels = fourier_kernels(front_end.window)
     expected = {names[0]: kernels[0, :, None], names[1]: kernels[1, :, None]}
     expected["logmel_extractor.melW"] = mel_matrix(front_end)
-    return all(
-        np.allclose(weights[name].detach().float().cpu(), expected[name], rtol=0, atol=1e-5)
-        for name in present
-    )
+    return all(np.allclose(weights[name].detach().float().cpu(), expected[name], rtol=0, atol=1e-5) for name in present)
 
 
 def _check_weights(model: PannsModel, weights: dict[str, Tensor], metadata: dict, where: str) -> None:
@@ -236,9 +229,7 @@ def _check_weights(model: PannsModel, weights: dict[str, Tensor], metadata: dict
         if value.is_floating_point() != needed[name].is_floating_point():
             raise CheckpointError(f"{where}: {name} is {value.dtype} instead of {needed[name].dtype}.")
         if value.device.type != "meta" and not torch.isfinite(value).all():
-            raise CheckpointError(
-                f"{where}: {name} holds NaN or infinity; the file is damaged or its training failed."
-            )
+            raise CheckpointError(f"{where}: {name} holds NaN or infinity; the file is damaged or its training failed.")
 
 
 def _suggestion(weights: dict[str, Tensor], metadata: dict | None = None) -> str:
@@ -247,9 +238,7 @@ def _suggestion(weights: dict[str, Tensor], metadata: dict | None = None) -> str
         return " (create_model({model!r}, classes={classes}, width={width:g}))".format(**metadata)
     heads = [weights[name] for name in ("fc_audioset.bias", "att_block.att.bias") if name in weights]
     classes = len(heads[0]) if heads and heads[0].ndim == 1 and len(heads[0]) else 527
-    shapes = {
-        name: tuple(value.shape) for name, value in weights.items() if not name.startswith(FRONT_END_PREFIXES)
-    }
+    shapes = {name: tuple(value.shape) for name, value in weights.items() if not name.startswith(FRONT_END_PREFIXES)}
     for name in list_models():
         candidate = skeleton(name, classes=classes)
         same = shapes == {key: tuple(value.shape) for key, value in candidate.state_dict().items()}

@@ -7,9 +7,7 @@ CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 
 
-def convolution(
-    axes: int, inputs: int, outputs: int, kernel: int, dilation: int = 1, stride: int = 1
-) -> nn.Module:
+def convolution(axes: int, inputs: int, outputs: int, kernel: int, dilation: int = 1, stride: int = 1) -> nn.Module:
     """A convolution along one axis or two, zero-padded so that stride 1 keeps the size, without a bias."""
     padding = dilation * (kernel // 2)
     return CONVOLUTIONS[axes](inputs, outputs, kernel, stride, padding, dilation, bias=False)
@@ -40,9 +38,7 @@ class ConvBlock(nn.Module):
         # the state dict has all convolutions first, then all batch norms
         for index, dilation in enumerate(dilations):
             first = index == 0
-            conv = convolution(
-                axes, inputs if first else outputs, outputs, kernel, dilation, stride if first else 1
-            )
+            conv = convolution(axes, inputs if first else outputs, outputs, kernel, dilation, stride if first else 1)
             self.add_module(f"conv{index + 1}", conv)
         for index in range(self.depth):
             self.add_module(f"bn{index + 1}", BATCH_NORMS[axes](outputs))

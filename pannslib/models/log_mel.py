@@ -33,9 +33,7 @@ class LogMelModel(LogMelInput):
         mixup_on: what mixup mixes: the "log_mel", or the "waveform" (Table V).
     """
 
-    def __init__(
-        self, settings: Settings, halvings: int, spec_augment: bool = True, mixup_on: str = "log_mel"
-    ):
+    def __init__(self, settings: Settings, halvings: int, spec_augment: bool = True, mixup_on: str = "log_mel"):
         super().__init__(settings, spec_augment)
         self.least_frames = 2**halvings
         self.check_bins(2**halvings)
@@ -55,13 +53,7 @@ class LogMelModel(LogMelInput):
     def from_log_mel(self, log_mel: Tensor, mixup_lambda: Tensor | None) -> Output:
         """Compute the output of a log-mel (batch, 1, frames, mel_bins), which is checked first."""
         shape, bins = tuple(log_mel.shape), self.front_end.mel_bins
-        good = (
-            len(shape) == 4
-            and shape[0]
-            and shape[1] == 1
-            and shape[2] >= self.least_frames
-            and shape[3] == bins
-        )
+        good = len(shape) == 4 and shape[0] and shape[1] == 1 and shape[2] >= self.least_frames and shape[3] == bins
         if not good or not log_mel.is_floating_point():
             raise ModelError(
                 f"{self.name}: the log-mel is {log_mel.dtype} {shape}; floats (batch, 1, frames, {bins}) with one "

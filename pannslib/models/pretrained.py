@@ -28,9 +28,7 @@ def released_checkpoints() -> pd.DataFrame:
 
     Sizes (bytes) and checksums that no source states are missing.
     """
-    facts = yaml.safe_load((reference.FOLDER / "datasets.yaml").read_text(encoding="utf-8"))[
-        "panns_checkpoints"
-    ]
+    facts = yaml.safe_load((reference.FOLDER / "datasets.yaml").read_text(encoding="utf-8"))["panns_checkpoints"]
     table = pd.DataFrame([row for row in facts["files"] if row["model"]])
     urls = [facts["url_template"].format(name=quote(name)) for name in table["name"]]
     table = table.assign(url=urls, licence=facts["licence"])

@@ -144,9 +144,7 @@ def architecture(name: str) -> Architecture:
     raise ModelError(f"There is no model {name!r}.{hint} There are {', '.join(ARCHITECTURES)}.")
 
 
-def create_model(
-    name: str, classes: int = 527, width: float = 1.0, *, method: str = "fft", **front_end
-) -> PannsModel:
+def create_model(name: str, classes: int = 527, width: float = 1.0, *, method: str = "fft", **front_end) -> PannsModel:
     """Build an architecture with random weights, in training mode.
 
     Args:
@@ -165,9 +163,7 @@ def create_model(
         raise ModelError(f"{name}: classes is {classes!r}; it must be a whole number of 1 or more.")
     if not isinstance(width, int | float) or not 0 < width <= 16:
         raise ModelError(f"{name}: width is {width!r}; it must be a number above 0, at most 16.")
-    return row.build(
-        Settings(str(name), classes, float(width), _front_end(row, front_end), method), **row.options
-    )
+    return row.build(Settings(str(name), classes, float(width), _front_end(row, front_end), method), **row.options)
 
 
 def _front_end(row: Architecture, changes: dict) -> FrontEnd:

@@ -70,9 +70,7 @@ class LeeNet(WaveformModel):
         for index in range(1, self.blocks + 1):
             x = getattr(self, f"conv_block{index}")(x)
             if index in self.pooled:
-                x = F.max_pool1d(
-                    x, 3, padding=1
-                )  # the paper says 2, the authors' code has 3 (ERRATA, row 24)
+                x = F.max_pool1d(x, 3, padding=1)  # the paper says 2, the authors' code has 3 (ERRATA, row 24)
             if index < self.blocks:
                 x = self.dropout(x, self.block_dropout)
         return x

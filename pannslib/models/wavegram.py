@@ -31,9 +31,7 @@ class Wavegram(PannsModel):
         self.check_bins(32)
         self.bins = settings.front_end.mel_bins // 2
         first = settings.channels(64)
-        maps = max(
-            1, round(MAPS * settings.width)
-        )  # so that a width that leaves the others channels is enough
+        maps = max(1, round(MAPS * settings.width))  # so that a width that leaves the others channels is enough
         self.pre_conv0 = convolution(1, 1, first, kernel=11, stride=5)
         self.pre_bn0 = nn.BatchNorm1d(first)
         widths = [first, first, settings.channels(128), maps * self.bins]

@@ -56,9 +56,7 @@ def small(name: str, classes: int = 6, **options) -> torch.nn.Module:
     """A narrow model whose activations are neither 0 nor huge: its batch norms have seen a batch."""
     torch.manual_seed(0)
     model = create_model(name, classes=classes, width=WIDTH, **options)
-    norms = [
-        module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-    ]
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         torch.nn.init.ones_(norm.weight)
         norm.momentum = 1.0
@@ -151,9 +149,7 @@ def test_every_model_keeps_the_contract(name):
                 model(log_mel=torch.zeros(1, 1, 100, 64))
     assert (model.name, model.classes, model.width) == (name, 6, WIDTH)
     assert model.head_names
-    assert all(
-        model.state_dict()[entry].shape[0] == 6 for entry in model.head_names if "tracked" not in entry
-    )
+    assert all(model.state_dict()[entry].shape[0] == 6 for entry in model.head_names if "tracked" not in entry)
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -172,9 +168,7 @@ def test_wavegram_logmel_takes_lengths_where_the_published_network_fails(name):
     model = small(name)
     even = 640 * 20
     with torch.inference_mode():
-        outputs = {
-            samples: model(clips(model, 1, samples)) for samples in (even + 320, even + 500, even + 635)
-        }
+        outputs = {samples: model(clips(model, 1, samples)) for samples in (even + 320, even + 500, even + 635)}
         assert all(torch.isfinite(output.logits).all() for output in outputs.values())
         learned = model.wavegram(clips(model, 1, even + 500))
         log_mel = model.log_mel(clips(model, 1, even + 500))
@@ -281,9 +275,7 @@ def test_compiled_and_exported_models_give_the_same(name):
             assert (one is None and two is None) or torch.allclose(one, two, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["Cnn14_DecisionLevelMax", "Cnn14_DecisionLevelAvg", "Cnn14_DecisionLevelAtt"]
-)
+@pytest.mark.parametrize("name", ["Cnn14_DecisionLevelMax", "Cnn14_DecisionLevelAvg", "Cnn14_DecisionLevelAtt"])
 def test_decision_level_pools_its_segments(name):
     model = small(name)
     with torch.inference_mode():
