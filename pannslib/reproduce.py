@@ -119,12 +119,15 @@ def reproduce(plan: Plan, profile: str, data_root: str, cores: int) -> None:
 
 
 def _drop_incomplete(plan: Plan) -> None:
-    """A job whose files are no longer there isn't done, whatever it said when it was."""
-    for name in JOBS:
-        done = plan.runs / name / "done.json"
+    """A job whose files are no longer there isn't done, whatever it said when it was.
+
+    Nor is the page that shows them: Snakemake asks for what a finished target was made from no more.
+    """
+    marks = [plan.runs / name / "done.json" for name in JOBS]
+    for done in marks:
         if done.is_file() and not all((paths.home() / file).is_file() for file in files.read_json(done)["files"]):
             done.unlink()
-    if not (plan.figures / "index.html").is_file():
+    if not (plan.figures / "index.html").is_file() or not all(done.is_file() for done in marks):
         (plan.runs / "index.done").unlink(missing_ok=True)
 
 
