@@ -40,63 +40,8 @@ CHANCE = Manner(
 
 # "Kids are talking by the door", "Dogs are sitting by the door"; with the positions that bear an accent.
 STATEMENTS = (
-    (
-        [
-            "-",
-            "k",
-            "i",
-            "d",
-            "z",
-            "a",
-            "r",
-            "-",
-            "t",
-            "o",
-            "-",
-            "k",
-            "i",
-            "ng",
-            "-",
-            "b",
-            "ai",
-            "y",
-            "th",
-            "uh",
-            "-",
-            "d",
-            "o",
-            "r",
-        ],
-        (2, 9, 21),
-    ),
-    (
-        [
-            "-",
-            "d",
-            "o",
-            "g",
-            "z",
-            "a",
-            "r",
-            "s",
-            "i",
-            "-",
-            "t",
-            "i",
-            "ng",
-            "-",
-            "b",
-            "ai",
-            "y",
-            "th",
-            "uh",
-            "-",
-            "d",
-            "o",
-            "r",
-        ],
-        (2, 8, 20),
-    ),
+    ("- k i d z a r - t o - k i ng - b ai y th uh - d o r", (2, 9, 21)),
+    ("- d o g z a r s i - t i ng - b ai y th uh - d o r", (2, 8, 20)),
 )
 
 # files per actor -> (statements, repetitions)
@@ -142,7 +87,7 @@ def _utterance(rng: np.random.Generator, speaker, emotion: int, intensity: int, 
     meant = list(EMOTIONS.values())[emotion - 1].values() * (STRONG if intensity == 2 else 1.0)
     manner = Manner(*(meant * speaker.expression + rng.normal(0, 1, len(meant)) * CHANCE))
     phones, accents = STATEMENTS[statement - 1]
-    sentence = speak(rng, speaker, tuple(phones), accents, manner, RATE)
+    sentence = speak(rng, speaker, tuple(phones.split()), accents, manner, RATE)
     before, after = (int(seconds * RATE) for seconds in rng.uniform(*SILENCE, 2))
     wave = noise(rng, before + len(sentence) + after, RATE, tilt=-4) * amplitude(speaker.floor)
     wave[before : before + len(sentence)] += sentence
