@@ -108,7 +108,9 @@ def report(
 @app.command()
 def tag(
     clips: Annotated[list[Path], typer.Argument(help="Sound files.")],
-    checkpoint: Annotated[Path, typer.Option(help="Weights: a .safetensors of ours or an authors' .pth.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights: a .safetensors of ours or an authors' .pth.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Architecture; ours is written in the file.")] = "",
     top: Annotated[int, typer.Option(min=1, help="Labels a clip.")] = 10,
 ) -> None:

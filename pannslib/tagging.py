@@ -97,7 +97,10 @@ class AudioTagger:
 
         Raises:
             AudioError: the file can't be used; it says why.
+            ModelError: ``top`` is below 1.
         """
+        if top < 1:
+            raise ModelError(f"top is {top}; it must be 1 or more labels.")
         probability = self._output(clip).clipwise_output[0].float().cpu().numpy()
         order = np.argsort(-probability, kind="stable")[:top]
         return pd.DataFrame({"label": [self.labels[index] for index in order], "probability": probability[order]})

@@ -42,6 +42,9 @@ def checkout(tmp_path) -> Path:
 
 OWN = (
     "figures/demo/notes.txt",
+    "runs/demo/data/own.txt",
+    "data/packed/demo/own.csv",
+    "data/miniature/demo/esc50/own.txt",
     "runs/demo/notes.txt",
     "data/raw/esc50/clip.wav",
     "data/miniature/mine.txt",

@@ -12,6 +12,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+# what a miniature and a run folder hold that is ours
+MINIATURE = ("**/*.wav", "meta/*.csv", "metadata/*.csv", "miniature.json")
+RUN = (
+    "*.json",
+    "error.txt",
+    "executing.ipynb",
+    "*.safetensors",
+    "state.pt",
+    "classes.csv",
+    "curve.csv",
+    "predictions/*.csv",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -21,12 +33,12 @@ def main() -> None:
         _clean_figures(profile)
         _clean_runs(profile)
     for mark in (ROOT / "data" / "miniature").glob("*/*/miniature.json"):
-        _remove(mark.parent)
-    for pattern in ("data/miniature/*/.*.lock", "data/packed/*/*.h5", "data/packed/*/*.csv", "data/packed/*/.*.lock"):
-        _remove_files(ROOT.glob(pattern))
+        _remove_files(mark.parent, *MINIATURE)
+    _remove_files(ROOT / "data" / "miniature", "*/.*.lock")
+    _remove_files(ROOT / "data" / "packed", "*/*_*s.h5", "*/*_*s.clips.csv", "*/.*.lock")
     if (ROOT / ".venv" / ".made-by-make").is_file():
         _remove(ROOT / ".venv")
-    for folder in ("pannslib.egg-info", ".pytest_cache", ".ruff_cache"):
+    for folder in ("pannslib.egg-info", ".pytest_cache", ".ruff_cache", "__pycache__", "notebooks/.ipynb_checkpoints"):
         _remove(ROOT / folder)
     for package in ("pannslib", "tests", "tools", "benchmarks"):
         for cache in list((ROOT / package).rglob("__pycache__")):
@@ -37,11 +49,11 @@ def main() -> None:
 
 def _clean_runs(profile: Path) -> None:
     for mark in profile.glob("*/inputs.json"):
-        _remove(mark.parent)
+        _remove_files(mark.parent, *RUN)
     for name in (".snakemake", ".progress"):
         _remove(profile / name)
-    names = ("snakemake.log", "index.done", ".config.json", ".reproduce.json", ".reproduce.lock")
-    _remove_files([*(profile / name for name in names), *profile.glob(".*.lock")])
+    names = ("snakemake.log", "index.done", ".config.json", ".reproduce.json", ".*.lock")
+    _remove_files(profile, *names)
 
 
 def _clean_figures(profile: Path) -> None:
@@ -69,9 +81,13 @@ def _remove_or_restore(path: Path) -> None:
         path.unlink()
 
 
-def _remove_files(paths) -> None:
-    for path in list(paths):
-        path.unlink(missing_ok=True)
+def _remove_files(folder: Path, *patterns: str) -> None:
+    """Remove the files below ``folder`` that a pattern names, and say how many there were."""
+    found = [path for pattern in patterns for path in list(folder.glob(pattern)) if path.is_file()]
+    for path in found:
+        path.unlink()
+    if found:
+        print(f"removed {len(found)} files below {folder.relative_to(ROOT)}")
 
 
 def _remove(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pannslib.report.pages import rendered
 EVIDENCE = {
     "published": "printed in the paper",
     "reproduced": "computed here, on all that the paper's number rests on",
+    "computed": "computed or measured here, on the machine that is named; the paper has no such number",
     "partial": "computed here on real recordings, but on a part of the data set only: not comparable with the paper",
     "miniature": "computed here on a small synthetic stand-in for the data set: not comparable with the paper",
 }

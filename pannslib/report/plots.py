@@ -129,8 +129,9 @@ def training_curve(curve: pd.DataFrame, chance: float, ax):
     """mAP on the evaluation set against iterations, with the line of chance."""
     ax.plot(curve["iteration"], curve["map"], marker="o", color=FAMILY_COLOURS["cnn"], label="evaluation mAP")
     ax.axhline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
-    ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, 1))
-    ax.legend(loc="upper left")
+    ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, 1.25 * max(curve["map"].max(), chance)))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(loc="upper left", ncols=2)
     return ax
 
 
@@ -157,7 +158,7 @@ def fold_spread(folds: pd.DataFrame, titles: dict[str, str], published: dict[str
             s=42,
             facecolor="white",
             edgecolor="black",
-            zorder=4,
+            zorder=2.5,
             label="published, on the whole real data set" if not row else None,
         )
     ax.axvline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
@@ -219,7 +220,7 @@ def level_histograms(clips: pd.DataFrame, axes):
                     label=name, color=colours[name])  # fmt: skip
         ax.set(xlabel=label, ylabel="Share of clips (%)")
     axes[0].axvline(1, color="0.4", linestyle="--", linewidth=1)
-    axes[1].legend(loc="upper left")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return axes
 
 

@@ -8,7 +8,7 @@ from pannslib.report.artifacts import EVIDENCE
 SIZES = {
     "real": "the whole data set",
     "partial": "a part of the data set: real recordings, but not all of them",
-    "miniature": "a miniature: synthetic sound in the official layout, no stand-in for the paper's numbers",
+    "miniature": "a miniature: synthetic sound in the official layout, not to be compared with the paper's numbers",
 }
 
 
@@ -23,7 +23,7 @@ def task(dataset, packed, facts) -> str:
     seconds = packed.clips_report["seconds"]
     rejected = int((packed.clips_report["status"] != "ok").sum())
     lines = [
-        f"**{facts.title}**: {len(packed.names):,} clips of {seconds.min():.1f} to {seconds.max():.1f} s in "
+        f"**{facts.title}**: {len(packed.names):,} clips of {_range(seconds)} s in "
         f"{len(packed.classes)} classes ({', '.join(packed.classes)}); {facts.protocol}.",
         f"This is {SIZES[packed.evidence]} ({len(packed.names):,} of {dataset.expected_clips:,} clips). "
         f"Each clip is cut or padded to {packed.seconds:g} s.",
@@ -31,6 +31,11 @@ def task(dataset, packed, facts) -> str:
     if rejected:
         lines.append(f"{rejected} clips can't be used and are left out; `02_data` lists them.")
     return "\n\n".join([*lines, *dataset.notes])
+
+
+def _range(values: pd.Series) -> str:
+    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def pretraining(result) -> str:
@@ -115,7 +120,8 @@ def costs(table: pd.DataFrame) -> str:
         f"{rows['threads'].iloc[0]}). The rank correlation with latency is "
         f"{published.corr(milliseconds, 'spearman'):.2f} for multi-adds and "
         f"{true.corr(milliseconds, 'spearman'):.2f} for the true cost.\n\n"
-        f"No cheaper architecture is as good as these, {best}."
+        f"No cheaper architecture is as good as these, {best}. The latencies are of one run, beside which other work "
+        "went on: near ties change from run to run."
     )
 
 
@@ -138,8 +144,12 @@ def transfer_task(result, task: str) -> str:
     def ranked(values: pd.Series) -> str:
         return ", ".join(f"{transfer.STRATEGIES[name].title.lower()} {value:.3f}" for name, value in values.items())
 
-    gain = ours["fine_tune"] - ours["scratch"]
-    verdict = "helps" if gain > 0 else "doesn't help"
+    gain, limits = ours["fine_tune"] - ours["scratch"], result.summary().set_index("strategy")
+    verdict = "makes no clear difference (the intervals overlap)"
+    if limits.loc["fine_tune", "low"] > limits.loc["scratch", "high"]:
+        verdict = "helps clearly (the intervals are apart)"
+    elif limits.loc["fine_tune", "high"] < limits.loc["scratch", "low"]:
+        verdict = "clearly does harm (the intervals are apart)"
     return (
         f"Here: {ranked(ours)}; a guess would reach {1 / len(result.classes):.3f}. In the paper: {ranked(paper)}.\n\n"
         f"Fine-tuning {verdict} against training from scratch here ({gain:+.3f}); in the paper it is "

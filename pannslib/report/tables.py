@@ -35,6 +35,27 @@ def data_sets(loaded: list, packed: list) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def oddities(clips: pd.DataFrame) -> pd.DataFrame:
+    """How many clips of each data set are unusual in which way: a row a data set.
+
+    Args:
+        clips: the clips' reports of some data sets, with a column data_set.
+    """
+    kinds = pd.DataFrame(
+        {
+            "data set": clips["data_set"],
+            "beyond full scale": clips["peak"] > 1,
+            "several channels": clips["channels"] > 1,
+            "bytes of another clip": clips["duplicate_of"].notna(),
+            "ends in 0.5 s of zeros": clips["trailing_zero_seconds"] > 0.5,
+            "peak below 0.02": clips["peak"] < 0.02,
+            "any remark": clips["remark"].notna(),
+            "left out": clips["status"] != "ok",
+        }
+    )
+    return kinds.groupby("data set", sort=False).sum().astype(int).reset_index()
+
+
 def folds(packed) -> pd.DataFrame:
     """A row a fold: how many clips it has, from how many groups (recordings or actors).
 
