@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pannslib import catalogue, files, metrics, models, progress, training
+from pannslib import catalogue, features, files, metrics, models, progress, training
 from pannslib.catalogue import PRETRAINING, Plan, TransferSettings
 from pannslib.datasets import PackedClips
 from pannslib.datasets.samplers import ShuffledSampler
@@ -213,13 +213,23 @@ def _standardised(embeddings: np.ndarray, training_clips: np.ndarray) -> np.ndar
     return ((embeddings - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
 
 
-def _classifier(inputs: int, classes: int, layers: int) -> torch.nn.Sequential:
+class Classifier(torch.nn.Sequential):
+    """Layers on frozen embeddings (batch, embedding size); in training they can be mixed as log-mels are."""
+
+    def forward(self, input: torch.Tensor, mixup_lambda: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (batch, classes), or half as many rows where ``mixup_lambda`` (batch,) is given in training."""
+        if mixup_lambda is not None and self.training:
+            input = features.mixup(input, mixup_lambda)
+        return super().forward(input)
+
+
+def _classifier(inputs: int, classes: int, layers: int) -> Classifier:
     """``layers`` fully connected layers, as wide as the embedding, with ReLU between them."""
     widths = [inputs] * layers + [classes]
     modules: list[torch.nn.Module] = []
     for before, after in itertools.pairwise(widths):
         modules += [torch.nn.Linear(before, after), torch.nn.ReLU()]
-    return torch.nn.Sequential(*modules[:-1])
+    return Classifier(*modules[:-1])
 
 
 def _predictions(unit: _Fold, strategy: str, logits: np.ndarray) -> pd.DataFrame:

@@ -80,6 +80,15 @@ def test_frozen_classifiers_have_as_many_layers_as_they_say(layers):
     assert classifier(torch.zeros(2, 6)).shape == (2, 4)
 
 
+def test_frozen_embeddings_can_be_mixed_in_training():
+    classifier = transfer._classifier(6, 4, 1)
+    clips, shares = torch.randn(4, 6), torch.tensor([0.25, 0.75, 1.0, 0.0])
+    mixed = classifier(clips, mixup_lambda=shares)
+    expected = classifier(torch.stack([0.25 * clips[0] + 0.75 * clips[1], clips[2]]))
+    torch.testing.assert_close(mixed, expected)
+    assert classifier.eval()(clips, mixup_lambda=shares).shape == (4, 4)
+
+
 def test_published_rows_are_the_papers():
     values = transfer.published("esc50").set_index("strategy")["value"]
     assert isinstance(values, pd.Series)
