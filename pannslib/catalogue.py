@@ -55,7 +55,7 @@ def _transfer_job(task: str) -> Job:
     return Job(
         name=f"transfer_{task}",
         title=f"Transfer to {facts.title}",
-        notebook="06_transfer",
+        notebook="10_transfer",
         kind="transfer",
         makes=(f"table_{facts.table}", f"{task}_folds", f"{task}_confusion"),
         needs=(PRETRAINING,),
@@ -93,7 +93,7 @@ JOBS = {
         Job(
             PRETRAINING,
             "Pretraining on AudioSet tagging",
-            "05_pretraining",
+            "05_training",
             "training",
             ("pretraining_curve", "pretraining_classes"),
             (),
