@@ -14,6 +14,7 @@ from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from pannslib import __version__, datasets, files, paths, profiles
+from pannslib.audioset_runs import BASE, FIGURE_4, PAPER_ROWS, RUNS
 from pannslib.errors import DataError, ProfileError
 from pannslib.profiles import Optimisation, Profile, Settings
 
@@ -46,7 +47,7 @@ TRANSFER_TASKS = {
     "esc50": TransferTask("ESC-50", 13, "accuracy", "5-fold cross-validation over the official folds"),
     "ravdess": TransferTask("RAVDESS", 18, "accuracy", "4-fold cross-validation, no actor in two folds"),
 }
-PRETRAINING = "pretraining"
+PRETRAINING = BASE  # the network that transfer starts from, and the one that the notebooks use
 SAMPLE_RATE = 32_000  # Hz, at which all clips are packed (section VI-A)
 
 
@@ -61,6 +62,18 @@ def _transfer_job(task: str) -> Job:
         needs=(PRETRAINING,),
         tasks=(task,),
         parameters={"task": task},
+    )
+
+
+def _training_job(name: str) -> Job:
+    return Job(
+        name=name,
+        title=f"Training: {RUNS[name].title}",
+        notebook="05_training",
+        kind="training",
+        makes=(f"{name}_curve", f"{name}_classes"),
+        tasks=("audioset",),
+        parameters={"run": name},
     )
 
 
@@ -90,15 +103,7 @@ JOBS = {
             "benchmark",
             ("table_12", "figure_05", "cost_table", "cost_true", "cost_latency"),
         ),
-        Job(
-            PRETRAINING,
-            "Pretraining on AudioSet tagging",
-            "05_training",
-            "training",
-            ("pretraining_curve", "pretraining_classes"),
-            (),
-            ("audioset",),
-        ),
+        *(_training_job(name) for name in RUNS),
         *(_transfer_job(task) for task in TRANSFER_TASKS),
         Job(
             "quickstart",
@@ -143,7 +148,12 @@ class TrainingSettings(MachineSettings):
 
     optimisation: Optimisation
     evaluate_every: profiles.Count
-    balanced: bool
+    sampling: profiles.Sampling
+    training_set: profiles.TrainingSet
+    share: profiles.Share
+    front_end: profiles.FrontEndChanges
+    resampling: profiles.Resampling
+    compile: bool
 
 
 class TransferSettings(MachineSettings):
@@ -170,7 +180,7 @@ def _settings(job: Job, profile: Profile) -> Settings:
         include={"seed", "threads", "accelerator", "precision", "architecture", "width", "cache_gib"}
     )
     if job.kind == "training":
-        content = common | profile.training.model_dump()
+        content = profiles.merge(common | profile.training.model_dump(), RUNS[job.name].changes)
     elif job.kind == "transfer":
         sections = profile.transfer.model_dump(exclude=set(TRANSFER_TASKS))
         content = common | sections | profile.transfer.model_dump()[job.tasks[0]]

@@ -32,6 +32,10 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Architecture = Annotated[str, Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=4)]
 Folds = Annotated[int, Field(ge=1, le=10)]
+Sampling = Literal["uniform", "balanced", "alternating"]
+TrainingSet = Literal["full", "balanced"]
+Resampling = Literal["resample", "decimate"]
+Share = Annotated[float, Field(gt=0, le=1)]
 Gibibytes = Annotated[float, Field(ge=0, le=1024)]
 
 
@@ -80,6 +84,15 @@ class Optimisation(Settings):
     learning_rate: Rate  # the peak, where the schedule isn't constant
     schedule: Literal["constant", "one_cycle"] = "constant"
     mixup: bool = False  # mix pairs of log-mels and targets, section IV-B of the paper
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1  # parts that a step's batch is computed in, for small memories
+
+
+class FrontEndChanges(Settings):
+    """What differs from the front end that an architecture was published with."""
+
+    sample_rate: Literal[8_000, 16_000, 32_000] | None = None  # Hz; brings window, hop and upper edge with it
+    hop: Annotated[int, Field(ge=1, le=32_000)] | None = None  # samples
+    mel_bins: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
 class Training(Settings):
@@ -88,7 +101,12 @@ class Training(Settings):
     seconds: Seconds  # length that clips are padded or cropped to
     optimisation: Optimisation
     evaluate_every: Count  # optimiser steps
-    balanced: bool  # sample the classes evenly (section IV-A)
+    sampling: Sampling = "balanced"  # the classes evenly (section IV-A), the clips evenly, or in turn
+    training_set: TrainingSet = "full"  # or AudioSet's balanced part alone
+    share: Share = 1.0  # of the training clips, drawn by the seed (Table VIII)
+    front_end: FrontEndChanges = FrontEndChanges()
+    resampling: Resampling = "resample"  # to 16 and 8 kHz; the paper dropped samples instead ("decimate")
+    compile: bool = False  # compile the network: pays off in long runs
 
 
 class TransferTask(Settings):
@@ -215,7 +233,7 @@ def _name(path: Path) -> str:
 
 def _read_floats(content: dict) -> dict:
     """Accept `1` and `1e-3` where a number may have a fraction: YAML reads the first as int, the second as str."""
-    floats = {"seconds", "learning_rate", "width", "cache_gib"}
+    floats = {"seconds", "learning_rate", "width", "cache_gib", "share"}
 
     def convert(key, value):
         if isinstance(value, dict):
