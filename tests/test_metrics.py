@@ -80,3 +80,99 @@ def test_interval_holds_the_mean_and_needs_two_samples():
     assert 0.5 < low < mean < high < 0.9
     assert metrics.mean_interval([0.5, 0.6]) == metrics.mean_interval([0.5, 0.6])
     assert np.isnan(metrics.mean_interval([0.5])[1])
+
+
+# --- against scikit-learn, with equal scores -----------------------------------------
+
+
+def graded(seed, clips=300, classes=12):
+    """Targets of falling frequency, and scores that know something of them; every third class has many equal ones."""
+    generator = np.random.default_rng(seed)
+    targets = generator.random((clips, classes)) < np.geomspace(0.6, 0.01, classes)
+    targets[0] = True
+    scores = generator.normal(size=(clips, classes)) + targets
+    scores[:, ::3] = scores[:, ::3].round()
+    scores[:, 4] = 0.25
+    return targets, scores
+
+
+def by_scikit_learn(targets, scores):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    columns = range(targets.shape[1])
+    return tuple(
+        np.array([score(targets[:, c], scores[:, c]) for c in columns])
+        for score in (average_precision_score, roc_auc_score)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_scores_count_as_in_scikit_learn(dtype):
+    targets, scores = graded(1)
+    scores = scores.astype(dtype)
+    ap, auc = by_scikit_learn(targets, scores)
+    np.testing.assert_allclose(metrics.average_precision(targets, scores), ap, atol=1e-9, rtol=0)
+    np.testing.assert_allclose(metrics.roc_auc(targets, scores), auc, atol=1e-9, rtol=0)
+
+
+# --- bootstrap -----------------------------------------
+
+
+def test_a_draw_is_the_metric_of_the_drawn_clips(monkeypatch):
+    targets, scores = graded(2, clips=80, classes=5)
+    monkeypatch.setattr(metrics, "DRAWS_AT_ONCE", 3)
+    drawn = metrics.bootstrap(targets, scores, draws=7, seed=5)
+    generator = np.random.default_rng(5)
+    for draw in range(7):
+        clips = generator.integers(0, 80, 80)
+        expected = metrics.evaluate(targets[clips], scores[clips])
+        np.testing.assert_allclose(drawn["ap"][draw], expected["ap"], atol=1e-12)
+        for name in ("map", "mauc", "d_prime"):
+            assert drawn[name][draw] == pytest.approx(expected[name], abs=1e-12)
+
+
+def test_two_systems_are_drawn_in_pairs():
+    targets, scores = graded(3)
+    first, same = (metrics.bootstrap(targets, s, draws=50, seed=1)["map"] for s in (scores, 2 * scores))
+    other = metrics.bootstrap(targets, scores, draws=50, seed=2)["map"]
+    np.testing.assert_array_equal(first, same)  # a monotone change of the scores changes no rank
+    assert (first != other).any()
+
+
+def test_a_draw_without_a_positive_clip_has_no_ap():
+    targets = np.zeros((6, 2), bool)
+    targets[0, 0] = targets[:3, 1] = True
+    drawn = metrics.bootstrap(targets, np.arange(12.0).reshape(6, 2), draws=40)
+    without = np.isnan(drawn["ap"][:, 0])
+    assert 0 < without.sum() < 40
+    np.testing.assert_array_equal(drawn["map"][without], drawn["ap"][without, 1])
+
+
+def test_an_interval_holds_its_share():
+    values = np.arange(1001) / 1000
+    assert metrics.interval(values) == pytest.approx((0.025, 0.975))
+    assert metrics.interval(np.append(values, np.nan), level=0.5) == pytest.approx((0.25, 0.75))
+    low, high = metrics.interval(np.stack([values, values + 1, np.full(1001, np.nan)], axis=1))
+    np.testing.assert_allclose(low, [0.025, 1.025, np.nan])
+    np.testing.assert_allclose(high, [0.975, 1.975, np.nan])
+    assert metrics.interval([1.0, np.inf, np.inf]) == (1.0, np.inf)
+    with pytest.raises(metrics.MetricError):
+        metrics.interval([])
+
+
+# --- mAP@3 -----------------------------------------
+
+
+def test_map_at_3_counts_first_second_and_third_places():
+    scores = np.array([[4, 3, 2, 1]] * 4)
+    assert metrics.mean_average_precision_at_3([0, 1, 2, 3], scores) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
+    assert metrics.mean_average_precision_at_3([0, 1, 2, 3], np.zeros((4, 4))) == 0
+    assert metrics.mean_average_precision_at_3([1], [[1, 0]]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"), [([], np.zeros((0, 3))), ([3], [[1, 2, 3]]), ([0.5], [[1, 2]]), ([0], [[np.nan, 1]])]
+)
+def test_map_at_3_refuses_what_it_cannot_rank(labels, scores):
+    with pytest.raises(metrics.MetricError):
+        metrics.mean_average_precision_at_3(labels, scores)
