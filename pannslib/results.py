@@ -75,6 +75,15 @@ def open_run(plan: Plan, name: str) -> RunFolder:
     return RunFolder(plan, name, path, inputs)
 
 
+def read_run(plan: Plan, name: str) -> RunFolder | None:
+    """The folder of job ``name`` if it holds results of today's inputs; nothing is made or removed."""
+    path = plan.runs / name
+    inputs = plan.inputs(name) | {"digest": plan.digest(name)}
+    recorded = path / "inputs.json"
+    fits = recorded.is_file() and files.read_json(recorded) == inputs
+    return RunFolder(plan, name, path, inputs) if fits else None
+
+
 def evidence_of(plan: Plan, name: str) -> str:
     """Where the numbers of a job come from: "reproduced", "partial" (real, but not the whole set) or "miniature".
 
