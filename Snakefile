@@ -33,7 +33,7 @@ for job in catalogue.JOBS.values():
             job.name
         input:
             notebook=paths.NOTEBOOKS / f"{job.notebook}.ipynb",
-            needs=[f"{need}/done.json" for need in job.needs],
+            needs=[f"{need}/done.json" for need in PLAN.needs(job.name)],
         output:
             f"{job.name}/done.json",
         params:

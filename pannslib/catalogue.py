@@ -25,7 +25,8 @@ class TransferTask:
 
     title: str
     table: int  # number of its table in the paper
-    metric: str
+    figure: int  # of its few-shot curve
+    metric: str  # "accuracy" or "map_at_3"
     protocol: str
 
 
@@ -44,8 +45,24 @@ class Job:
 
 
 TRANSFER_TASKS = {
-    "esc50": TransferTask("ESC-50", 13, "accuracy", "5-fold cross-validation over the official folds"),
-    "ravdess": TransferTask("RAVDESS", 18, "accuracy", "4-fold cross-validation, no actor in two folds"),
+    task: facts
+    for task, facts in {
+        "esc50": TransferTask("ESC-50", 13, 6, "accuracy", "5-fold cross-validation over the official folds"),
+        "dcase2019_task1a": TransferTask(
+            "DCASE 2019 Task 1A", 14, 7, "accuracy", "the development set's given split into training and test clips"
+        ),
+        "dcase2018_task2": TransferTask(
+            "DCASE 2018 Task 2",
+            15,
+            8,
+            "map_at_3",
+            "the given split; clips in segments, at inference the mean over a clip's segments",
+        ),
+        "msos": TransferTask("MSoS", 16, 9, "accuracy", "trained on the development set, tested on the evaluation set"),
+        "gtzan": TransferTask("GTZAN", 17, 10, "accuracy", "10-fold cross-validation, stratified over the genres"),
+        "ravdess": TransferTask("RAVDESS", 18, 11, "accuracy", "4-fold cross-validation, no actor in two folds"),
+    }.items()
+    if task in datasets.TASKS and task in profiles.Miniatures.model_fields
 }
 PRETRAINING = BASE  # the network that transfer starts from, and the one that the notebooks use
 SAMPLE_RATE = 32_000  # Hz, at which all clips are packed (section VI-A)
@@ -58,7 +75,14 @@ def _transfer_job(task: str) -> Job:
         title=f"Transfer to {facts.title}",
         notebook="10_transfer",
         kind="transfer",
-        makes=(f"table_{facts.table}", f"{task}_folds", f"{task}_confusion"),
+        makes=(
+            f"{task}_sounds",
+            f"{task}_folds",
+            f"{task}_confusion",
+            f"{task}_classes",
+            f"table_{facts.table}",
+            f"figure_{facts.figure:02d}",
+        ),
         needs=(PRETRAINING,),
         tasks=(task,),
         parameters={"task": task},
@@ -159,11 +183,14 @@ class TrainingSettings(MachineSettings):
 class TransferSettings(MachineSettings):
     """Settings of one transfer experiment: a section for each strategy."""
 
-    folds: profiles.Folds | None
+    pretrained: str = "run"
+    folds: profiles.Folds | None = None
+    segments: bool = False
     scratch: Optimisation
     fine_tune: Optimisation
     freeze_l1: Optimisation
     freeze_l3: Optimisation
+    few_shot: profiles.FewShot
 
 
 SETTINGS = {
@@ -174,6 +201,12 @@ SETTINGS = {
 }
 
 
+def _task_sections() -> set[str]:
+    """The keys of a profile's transfer section that are of one task each."""
+    fields = profiles.Transfer.model_fields
+    return {name for name, field in fields.items() if field.annotation is profiles.TransferTask}
+
+
 def _settings(job: Job, profile: Profile) -> Settings:
     """The settings of ``job``: the profile's, with the differences that its `runs` section names laid over."""
     common = profile.model_dump(
@@ -182,20 +215,19 @@ def _settings(job: Job, profile: Profile) -> Settings:
     if job.kind == "training":
         content = profiles.merge(common | profile.training.model_dump(), RUNS[job.name].changes)
     elif job.kind == "transfer":
-        sections = profile.transfer.model_dump(exclude=set(TRANSFER_TASKS))
-        content = common | sections | profile.transfer.model_dump()[job.tasks[0]]
+        sections = profile.transfer.model_dump(exclude=_task_sections())
+        pretraining = profile.runs.get(PRETRAINING, {})
+        network = {key: pretraining[key] for key in ("architecture", "width") if key in pretraining}
+        network |= {key: value for key, value in [("architecture", sections.pop("architecture"))] if value}
+        content = common | network | sections | profile.transfer.model_dump()[job.tasks[0]]
     else:
         content = {key: common[key] for key in SETTINGS[job.kind].model_fields}
     change = profile.runs.get(job.name, {})
-    if job.kind == "transfer":
-        own_network = {"architecture", "width"} & set(change)
-        if own_network:
-            raise ProfileError(
-                f"runs.{job.name}.{min(own_network)}: a transferred network is the pretrained one. Set it for "
-                f"runs.{PRETRAINING}, or for the whole profile."
-            )
-        pretraining = profile.runs.get(PRETRAINING, {})
-        content |= {key: pretraining[key] for key in ("architecture", "width") if key in pretraining}
+    if job.kind == "transfer" and "width" in change:
+        raise ProfileError(
+            f"runs.{job.name}.width: a transferred network is as wide as the pretrained one. Set it for "
+            f"runs.{PRETRAINING}, or for the whole profile."
+        )
     try:
         return SETTINGS[job.kind].model_validate(profiles.merge(content, change))
     except ValidationError as error:
@@ -291,6 +323,49 @@ class Plan:
 
         return files.digest([task, miniature.VERSION, self.profile.seed, self._miniature_sizes(task)])
 
+    def pretraining(self, name: str) -> str | None:
+        """The AudioSet run that transfer job ``name`` starts from; None where its weights come from elsewhere.
+
+        Raises:
+            ProfileError: no run of the catalogue trains the architecture that the profile asks for.
+        """
+        settings = self.settings(name)
+        if settings.pretrained != "run":
+            return None
+        if settings.architecture == self.settings(PRETRAINING).architecture:
+            return PRETRAINING
+        runs = {run.changes["architecture"]: key for key, run in RUNS.items() if set(run.changes) == {"architecture"}}
+        if settings.architecture not in runs:
+            raise ProfileError(
+                f"profile {self.profile.name}, {name}: no run trains {settings.architecture}; there are runs of "
+                f"{', '.join(sorted(runs))}. Choose one of them as architecture, or give transfer.pretrained the path "
+                "of a checkpoint."
+            )
+        return runs[settings.architecture]
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """The jobs that must be finished before job ``name``, with this profile's settings."""
+        job = self.job(name)
+        if job.kind != "transfer":
+            return job.needs
+        source = self.pretraining(name)
+        return tuple(need for need in job.needs if need != PRETRAINING) + ((source,) if source else ())
+
+    def _weights(self, name: str) -> str | None:
+        """What stands for the weights that transfer job ``name`` starts from, where no run makes them."""
+        settings = self.settings(name)
+        if settings.pretrained == "run":
+            return None
+        if settings.pretrained == "released":
+            return f"released {settings.architecture}"
+        path = Path(settings.pretrained).expanduser()
+        if not path.is_file():
+            raise ProfileError(
+                f"profile {self.profile.name}, transfer.pretrained: there is no checkpoint {path}. Give run, released "
+                "or the path of a .safetensors or .pth file."
+            )
+        return files.sha256(path)
+
     def inputs(self, name: str) -> dict:
         """Everything that the results of job ``name`` depend on, its needs' results aside."""
         job = self.job(name)
@@ -300,11 +375,12 @@ class Plan:
             "parameters": job.parameters,
             "settings": self.settings(name).model_dump(),
             "data": {task: self.data_stamp(task) for task in job.tasks},
+            **({"weights": self._weights(name)} if job.kind == "transfer" else {}),
         }
 
     def digest(self, name: str) -> str:
         """Sixteen hex digits that change when anything does that job ``name`` or what it needs depends on."""
-        return files.digest([self.inputs(name), [self.digest(need) for need in self.job(name).needs]])
+        return files.digest([self.inputs(name), [self.digest(need) for need in self.needs(name)]])
 
 
 def plan(profile: str | Path = "demo", data_root: str | Path | None = None, allow_missing: bool = False) -> Plan:

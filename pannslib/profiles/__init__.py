@@ -114,16 +114,35 @@ class TransferTask(Settings):
 
     seconds: Seconds  # length that clips are padded or cropped to
     folds: Folds | None = None  # test folds to run; all where it isn't given
+    segments: bool = False  # longer clips become several of that length, whose predictions are averaged
+
+
+class FewShot(Settings):
+    """Figures 6 to 11: few training clips a class. The peaks of the rates are those of the whole experiment."""
+
+    strategies: Annotated[list[Literal["scratch", "fine_tune", "freeze_l1", "freeze_l3"]], Field(min_length=1)]
+    draws: Annotated[int, Field(ge=1, le=1000)]  # of clips at each point, for the frozen strategies
+    whole_draws: Annotated[int, Field(ge=1, le=1000)]  # the same where the whole network is trained
+    frozen_iterations: Count
+    whole_iterations: Count
+    whole_points: list[Count] | None = None  # clips a class at which the whole network is trained; all points if none
 
 
 class Transfer(Settings):
     """The strategies of section V of the paper; every number is fixed beforehand, none is chosen on a test fold."""
 
+    pretrained: Annotated[str, Field(min_length=1)] = "run"  # or released, or the path of a checkpoint
+    architecture: Architecture | None = None  # of the network; that of the pretraining where it isn't given
     scratch: Optimisation
     fine_tune: Optimisation
     freeze_l1: Optimisation
     freeze_l3: Optimisation
+    few_shot: FewShot
     esc50: TransferTask
+    dcase2019_task1a: TransferTask
+    dcase2018_task2: TransferTask
+    msos: TransferTask
+    gtzan: TransferTask
     ravdess: TransferTask
 
 
