@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pannslib import execution, files, paths
-from pannslib.catalogue import JOBS, PRETRAINING, SAMPLE_RATE, Plan
+from pannslib.catalogue import JOBS, PRETRAINING, Plan
 from pannslib.errors import ModelError, PannsError, ProfileError, ResultError
 
 # how much longer than the others the notebooks that train take, about
@@ -45,10 +45,10 @@ def check(plan: Plan) -> list[str]:
         plan.data_stamp(task)  # reaches for every clip
         dataset = plan.dataset(task)
         if any(job.kind == "transfer" and task in job.tasks for job in JOBS.values()):
-            dataset.check_folds()
+            dataset.check_splits()
         count, official = len(dataset.clips), dataset.expected_clips
         told.append(f"{task}: {dataset.evidence}, {count:,} of {official:,} clips, in {root}")
-    _check_network(plan)
+    _check_networks(plan)
     return told
 
 
@@ -65,30 +65,34 @@ def left_out(plan: Plan) -> list[str]:
     return told
 
 
-def _check_network(plan: Plan) -> None:
-    """Build the plan's network without its weights; one that has been trained is not built again."""
-    if _is_done(plan, PRETRAINING):
-        return
+def _check_networks(plan: Plan) -> None:
+    """Build the networks of all runs without their weights; one that has been trained is not built again."""
+    for name, job in JOBS.items():
+        if job.kind == "training" and not _is_done(plan, name):
+            settings = plan.settings(name)
+            _check_network(f"profile {plan.profile.name}, {name}", settings, settings.front_end.model_dump())
+    base = plan.settings(PRETRAINING)
+    for name, job in JOBS.items():
+        if job.kind == "transfer" and not _is_done(plan, PRETRAINING):
+            changed = base.model_copy(update={"seconds": plan.settings(name).seconds})
+            _check_network(f"profile {plan.profile.name}, {name}", changed, base.front_end.model_dump())
+
+
+def _check_network(where: str, settings, front_end: dict) -> None:
+    """`ProfileError` unless the network can be built and takes clips of that length and rate."""
     from pannslib.models import registry
 
-    where, settings = f"profile {plan.profile.name}", plan.settings(PRETRAINING)
+    changes = {key: value for key, value in front_end.items() if value is not None}
     try:
-        network = registry.skeleton(settings.architecture, width=settings.width)
+        network = registry.skeleton(settings.architecture, width=settings.width, **changes)
     except ModelError as fault:
         raise ProfileError(f"{where}, architecture and width: {fault}") from None
-    if network.sample_rate != SAMPLE_RATE:
+    least = network.least_samples / network.sample_rate
+    if settings.seconds < least:
         raise ProfileError(
-            f"{where}, architecture: {settings.architecture} hears sound at {network.sample_rate:,} Hz, but clips are "
-            f"packed at {SAMPLE_RATE:,} Hz. Choose one for that rate, such as Cnn14."
+            f"{where}, seconds: {settings.seconds:g} is too short for {settings.architecture}; it needs {least:g} "
+            "at least."
         )
-    least = network.least_samples / SAMPLE_RATE
-    for name in (name for name, job in JOBS.items() if job.kind in ("training", "transfer")):
-        seconds = plan.settings(name).seconds
-        if seconds < least:
-            raise ProfileError(
-                f"{where}, seconds of {name}: {seconds:g} is too short for {settings.architecture}; it needs {least:g} "
-                "at least."
-            )
 
 
 def _is_done(plan: Plan, name: str) -> bool:

@@ -46,7 +46,7 @@ class AudioTagger:
         if checkpoint is None:
             raise CheckpointError(
                 "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
-                "(runs/<profile>/pretraining/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
+                "(runs/<profile>/train_cnn14/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
                 "authors released (https://zenodo.org/records/3987831); "
                 f"pannslib.load_pretrained({model or 'Cnn14'!r}) fetches the latter once. Random weights "
                 "would only give random tags."

@@ -43,7 +43,7 @@ def test_differences_are_checked_too(tmp_path, runs, words):
 
 
 def test_the_transferred_network_is_the_pretrained_one(tmp_path):
-    plan = catalogue.plan(profile_with(tmp_path, runs={"pretraining": {"architecture": "Cnn6", "width": 0.25}}))
+    plan = catalogue.plan(profile_with(tmp_path, runs={"train_cnn14": {"architecture": "Cnn6", "width": 0.25}}))
     settings = plan.settings("transfer_ravdess")
     assert (settings.architecture, settings.width) == ("Cnn6", 0.25)
 

@@ -51,8 +51,8 @@ def test_bad_settings_are_named(tmp_path, change, words):
 
 def test_a_missing_key_is_named(tmp_path):
     content = demo()
-    del content["training"]["balanced"]
-    with pytest.raises(ProfileError, match=r"training\.balanced: is missing"):
+    del content["training"]["evaluate_every"]
+    with pytest.raises(ProfileError, match=r"training\.evaluate_every: is missing"):
         profiles.load(written(tmp_path, content))
 
 

@@ -128,7 +128,7 @@ def test_another_number_runs_only_what_depends_on_it():
         return {name for name, digest in digests(**runs).items() if digest != base[name]}
 
     assert changed(transfer_esc50={"fine_tune": {"iterations": 5}}) == {"transfer_esc50"}
-    assert changed(pretraining={"seed": 7}) == {"pretraining", "transfer_esc50", "transfer_ravdess", "quickstart"}
+    assert changed(train_cnn14={"seed": 7}) == {"train_cnn14", "transfer_esc50", "transfer_ravdess", "quickstart"}
     assert changed(multi_adds={"seed": 7}) == {"multi_adds"}
 
 

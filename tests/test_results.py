@@ -28,7 +28,7 @@ def test_results_of_other_inputs_are_removed(plan):
 
 
 def test_a_run_that_needs_another_changes_with_it(plan):
-    changed = other(plan, pretraining={"seed": 7})
+    changed = other(plan, train_cnn14={"seed": 7})
     assert plan.inputs("transfer_esc50") == changed.inputs("transfer_esc50")
     assert plan.digest("transfer_esc50") != changed.digest("transfer_esc50")
 

@@ -7,10 +7,12 @@ Every table and figure is written with the CSV of its numbers and a small JSON r
 from pannslib.report import plots, reading, tables
 from pannslib.report.artifacts import EVIDENCE, evidence_text, save_figure, save_table
 from pannslib.report.index import write_index
+from pannslib.report.live import LiveCurve
 from pannslib.report.style import use_style
 
 __all__ = [
     "EVIDENCE",
+    "LiveCurve",
     "evidence_text",
     "plots",
     "reading",

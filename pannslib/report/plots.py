@@ -67,7 +67,7 @@ def complexity(frame: pd.DataFrame, cost: str, label: str, ax, log: bool = True,
     ax.margins(x=0.12, y=0.1)
     # the best are the most crowded: they have the first choice of a place
     best_first = frame.sort_values("mAP, published", ascending=False)
-    _label_points(best_first["architecture"], best_first[cost], best_first["mAP, published"], segments, ax)
+    label_points(best_first["architecture"], best_first[cost], best_first["mAP, published"], segments, ax)
     return ax
 
 
@@ -87,7 +87,7 @@ PLACES = (
 FAR = 16  # points; a label so far above or below gets a line to its point
 
 
-def _label_points(labels, xs, ys, segments: list[tuple], ax) -> None:
+def label_points(labels, xs, ys, segments: list[tuple], ax) -> None:
     """Write a label at each point, where it covers the fewest points, lines and other labels.
 
     Args:
@@ -125,13 +125,34 @@ def _around(segment: tuple, ax, radius: float = 4) -> Bbox:
     return Bbox.from_extents(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
 
 
-def training_curve(curve: pd.DataFrame, chance: float, ax):
-    """mAP on the evaluation set against iterations, with the line of chance."""
-    ax.plot(curve["iteration"], curve["map"], marker="o", color=FAMILY_COLOURS["cnn"], label="evaluation mAP")
-    ax.axhline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
-    ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, 1.25 * max(curve["map"].max(), chance)))
+def training_curve(curve: pd.DataFrame, ax, chance: float | None = None):
+    """mAP on the balanced training clips and on the evaluation clips against iterations, as in Figure 4.
+
+    Args:
+        curve: iteration, split, map; see `training.TrainingResult`.
+        chance: the mAP of a guess, for a line.
+    """
+    for split, label, style in (("balanced_train", "balanced training clips", ":"), ("eval", "evaluation clips", "-")):
+        part = curve[curve["split"] == split]
+        if len(part):
+            line = {"linestyle": style, "marker": "o", "markersize": 3, "color": FAMILY_COLOURS["cnn"]}
+            ax.plot(part["iteration"], part["map"], label=label, **line)
+    if chance is not None:
+        ax.axhline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
+    ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, min(1.0, 1.3 * max(curve["map"].max(), chance or 0))))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(loc="upper left", ncols=2)
+    ax.legend(loc="upper left", ncols=3)
+    return ax
+
+
+def loss_curve(losses: pd.DataFrame, ax):
+    """The training loss against iterations (see `training.TrainingResult.losses`), with the learning rate behind it."""
+    ax.plot(losses["iteration"], losses["loss"], color=FAMILY_COLOURS["cnn"])
+    ax.set(xlabel="Iteration", ylabel="Loss (binary cross-entropy)")
+    rate = ax.twinx()
+    rate.plot(losses["iteration"], losses["learning_rate"], color="0.6", linewidth=1)
+    rate.set(ylabel="Learning rate (grey)", ylim=(0, None))
+    rate.grid(False)
     return ax
 
 

@@ -38,20 +38,26 @@ def _range(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def pretraining(result) -> str:
-    """How well the pretrained network tags, against chance.
+def training(result) -> str:
+    """How well a network tags, against chance, and whether something went wrong.
 
     Args:
         result: a `training.TrainingResult`.
     """
     classes = result.classes.dropna(subset=["ap"]).sort_values("ap")
-    last = result.curve.iloc[-1]
+    last = result.evaluations.iloc[-1]
+    says = {
+        "trained": "",
+        "at chance": "**This network sits at chance.** ",
+        "diverged": "**This training diverged.** ",
+    }[result.verdict]
     return (
-        f"After {int(last['iteration']):,} iterations the mAP is {last['map']:.3f}, "
-        f"{last['map'] / result.chance:.1f} times that of a guess ({result.chance:.3f}); "
+        f"{says}{result.advice}{' ' if result.advice else ''}"
+        f"After {int(last['iteration']):,} iterations on {result.summary['training_clips']:,} clips the mAP is "
+        f"{last['map']:.3f}, {last['map'] / result.chance:.1f} times that of a guess ({result.chance:.3f}); "
         f"d-prime is {last['d_prime']:.2f}. The easiest class is "
         f"*{classes.iloc[-1]['label']}* (AP {classes.iloc[-1]['ap']:.2f}), the hardest *{classes.iloc[0]['label']}* "
-        f"({classes.iloc[0]['ap']:.2f})."
+        f"({classes.iloc[0]['ap']:.2f}). It learnt from {result.clips_per_second:,.0f} clips a second."
     )
 
 
