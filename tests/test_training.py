@@ -1,5 +1,7 @@
 """The training loop: that it learns, that it can be gone on with bit for bit, and that it says when it breaks."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from pannslib import catalogue, training
 from pannslib.datasets.samplers import ShuffledSampler
 from pannslib.errors import ProfileError, ResultError
 from pannslib.profiles import Optimisation
+from pannslib.training import devices
 
 SETTINGS = catalogue.plan("smoke").settings("transfer_esc50")
 STEPS = Optimisation(iterations=12, batch_size=4, learning_rate=0.01)
@@ -129,12 +132,66 @@ def test_losses_equal_their_formulas():
     assert training.classification_loss(Output, soft).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_a_training_run_is_read_when_it_is_there(home):
-    plan = catalogue.plan("smoke")
-    first = training.run(plan)
-    written = first.checkpoint.stat().st_mtime_ns
-    again = training.run(catalogue.plan("smoke"))
-    assert again.checkpoint.stat().st_mtime_ns == written
-    assert len(first.curve) == 2
-    assert first.classes["ap"].between(0, 1).all()
-    assert 0 < first.chance < 0.3
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole():
+    """Without dropout and batch norm, two halves of a batch and the batch itself lead to the same weights."""
+    weights = []
+    for parts in (1, 2):
+        problem = Problem()
+        problem.state.model.get_submodule("2").p = 0.0
+        problem.fit(STEPS.model_copy(update={"accumulate": parts}))
+        weights.append(problem.weights())
+    assert torch.allclose(*weights, atol=1e-6)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    with pytest.raises(ProfileError, match="a multiple of 3"):
+        devices.check_batch(STEPS.model_copy(update={"accumulate": 3}), "train_cnn14")
+
+
+def test_the_loss_curve_has_a_point_every_ten_steps():
+    problem, logged = Problem(), []
+    problem.fit(STEPS.model_copy(update={"iterations": 25}), log=lambda iteration, numbers: logged.append(iteration))
+    assert [row["iteration"] for row in problem.state.losses] == [10, 20] == logged
+    assert all(row["learning_rate"] == 0.01 for row in problem.state.losses)
+
+
+def test_ctrl_c_finishes_the_step_and_writes_a_state_to_go_on_from(tmp_path):
+    whole = Problem()
+    whole.fit()
+    stopped = Problem()
+    plain = stopped.batch
+
+    def interrupted(indices):
+        if stopped.state.iteration == 7:
+            signal.raise_signal(signal.SIGINT)
+        return plain(indices)
+
+    stopped.batch = interrupted
+    with pytest.raises(training.Stopped, match="iteration 8 of 12"):
+        stopped.fit(stop=lambda state: state.save(tmp_path / "state.pt"))
+    resumed = Problem()
+    resumed.state.restore(tmp_path / "state.pt")
+    resumed.fit()
+    assert torch.equal(resumed.weights(), whole.weights())
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path):
+    problem = Problem()
+    problem.state.save(tmp_path / "state.pt")
+    other = Problem()
+    other.state.model.module.add_module("more", torch.nn.Linear(2, 2))
+    with pytest.raises(ResultError, match=r"of another architecture \(more"):
+        other.state.restore(tmp_path / "state.pt")
+
+
+def test_verdicts():
+    generator = np.random.default_rng(0)
+    targets = generator.random((200, 5)) < 0.2
+    losses = [{"loss": 0.7}, {"loss": 0.5}]
+    assert training.judge(targets, 0.6, 0.62, losses) == ("trained", "")
+    verdict, advice = training.judge(targets, 0.21, 0.22, losses)
+    assert verdict == "at chance"
+    assert "0.700 to 0.500" in advice
+    verdict, advice = training.judge(targets, 0.2, 0.6, losses)
+    assert verdict == "diverged"
+    assert "learning rate" in advice
