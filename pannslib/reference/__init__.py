@@ -31,6 +31,37 @@ def complexity_map() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "figures" / "fig_05_complexity_map.csv")
 
 
+def training_curves() -> pd.DataFrame:
+    """Figure 4: panel, series, split ("train" or "eval"), iteration, map, source of the point, inside_axes."""
+    return pd.read_csv(FOLDER / "figures" / "fig_04_training_curves.csv")
+
+
+def training_curve_series() -> pd.DataFrame:
+    """Figure 4: panel, series and split of each curve, with its legend label, colour and extent."""
+    return pd.read_csv(FOLDER / "figures" / "fig_04_series.csv")
+
+
+def class_curves() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Figure 3: its 30 classes (column, index, display_name, training_clips, ...), and index, iteration, ap of each."""
+    folder = FOLDER / "figures"
+    return pd.read_csv(folder / "fig_03_classes.csv"), pd.read_csv(folder / "fig_03_class_ap_curves.csv")
+
+
+def classwise_ap() -> pd.DataFrame:
+    """Figure 12: the 527 classes: AP of four systems, training clips, label quality, place in the figure."""
+    return pd.read_csv(FOLDER / "figures" / "fig_12_classwise_ap.csv")
+
+
+def evaluation_iterations() -> pd.DataFrame:
+    """The iteration at which each system's values in Tables V to XI were read: system, iteration."""
+    return pd.read_csv(FOLDER / "tables" / "evaluation_iterations.csv")
+
+
+def gpus() -> pd.DataFrame:
+    """Named GPUs: peak rates (1e12 operations a second, without sparsity), memory, bandwidth, and the source of each."""
+    return pd.read_csv(FOLDER / "gpus.csv")
+
+
 def class_in_repository() -> dict[str, str]:
     """The paper's name of each architecture of Table XII -> the authors' class name."""
     recount = pd.read_csv(FOLDER / "tables" / "table_12_recount.csv")
