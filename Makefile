@@ -53,5 +53,5 @@ $(STAMP): constraints.txt pyproject.toml
 	@echo "Setting up .venv (some minutes, once)"
 	@$(PYTHON) -m venv .venv || { echo "make: python can't make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 	@touch .venv/.made-by-make
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,fast,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,fast,imagenet,dev]'
 	@touch $@

@@ -88,7 +88,8 @@ def count(model: PannsModel, seconds: float = 10) -> Complexity:
         ModelError: the clip is shorter than the model can take.
     """
     samples = _samples(model, seconds)
-    rows = _front_end_rows(model.front_end, samples) if isinstance(model, LogMelInput) else []
+    front_ends = model.front_ends if isinstance(model, LogMelInput) else []
+    rows = [row for number, front_end in enumerate(front_ends, 1) for row in _front_end_rows(front_end, samples, number)]
     rows += _network_rows(model, samples)
     layers = pd.DataFrame(rows, columns=COLUMNS)
     front_end = layers["kind"] == "front end"
@@ -97,7 +98,7 @@ def count(model: PannsModel, seconds: float = 10) -> Complexity:
         multi_adds=int(layers["multi_adds"].sum()),
         macs=int(layers.loc[~front_end, "macs"].sum()),
         front_end_macs=int(layers.loc[front_end, "macs"].sum()),
-        front_end_fft_flops=fft_flops(model.front_end, samples) if front_end.any() else 0,
+        front_end_fft_flops=sum(fft_flops(settings, samples) for settings in front_ends),
         weight_bytes=sum(value.nbytes for value in model.state_dict().values()),
         activation_bytes=int(layers["activation_bytes"].sum()),
         layers=layers,
@@ -168,15 +169,16 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _front_end_rows(front_end: FrontEnd, samples: int) -> list[tuple]:
-    """The rows of the STFT by convolution and of the mel filters."""
+def _front_end_rows(front_end: FrontEnd, samples: int, number: int = 1) -> list[tuple]:
+    """The rows of the STFT by convolution and of the mel filters of a model's spectrogram of that number."""
+    suffix = f"_{number}" if number > 1 else ""
     frames, frequencies, bins = front_end.frames(samples), front_end.window // 2 + 1, front_end.mel_bins
     stft = 2 * front_end.window * frequencies * frames
     mel = frequencies * bins * frames
     shapes = (1, 1, frames, frequencies), (1, 1, frames, bins)
     return [
-        ("stft", "front end", shapes[0], 0, 2 * stft, stft, 4 * frames * frequencies),
-        ("mel", "front end", shapes[1], 0, 0, mel, 4 * frames * bins),
+        (f"stft{suffix}", "front end", shapes[0], 0, 2 * stft, stft, 4 * frames * frequencies),
+        (f"mel{suffix}", "front end", shapes[1], 0, 0, mel, 4 * frames * bins),
     ]
 
 

@@ -83,7 +83,15 @@ class PannsModel(nn.Module):
     @property
     def head_names(self) -> list[str]:
         """The state dict's names of the final classifier, whose sizes go with the number of classes."""
-        return [name for name in self.state_dict() if name.startswith(self.classifier + ".")]
+        return [name for name in self.state_dict() if self.is_head(name)]
+
+    def is_head(self, name: str) -> bool:
+        """Whether an entry of a state dict is the final classifier's."""
+        return name.startswith(self.classifier + ".")
+
+    def converted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict with the model's own names; those of a file that another library wrote may differ."""
+        return weights
 
     @property
     def least_samples(self) -> int:

@@ -21,6 +21,7 @@ from pannslib.errors import CheckpointError
 from pannslib.features import FRONT_ENDS, FrontEnd, fourier_kernels, mel_matrix
 from pannslib.files import replacing
 from pannslib.models.base import PannsModel
+from pannslib.models.imagenet import ImageNetModel
 from pannslib.models.log_mel import LogMelInput
 from pannslib.models.registry import list_models, skeleton
 
@@ -51,6 +52,8 @@ def save_checkpoint(model: PannsModel, path: str | Path, **metadata) -> Path:
         "width": model.width,
         "front_end": dataclasses.asdict(model.front_end),
     }
+    if isinstance(model, ImageNetModel):
+        settings["weights"] = model.weights  # where training started from
     texts = {key: json.dumps(value) for key, value in (metadata | settings).items()}
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(Path(path)) as temporary:
@@ -91,20 +94,18 @@ def load_checkpoint(model: PannsModel, checkpoint: str | Path | Mapping[str, Ten
         where = str(path)
         reader = _read_safetensors if path.suffix == ".safetensors" else _read_torch
         weights, metadata = reader(path)
-    weights = _state_dict(weights, where)
+    weights = model.converted(_state_dict(weights, where))
     _check_front_end(model, weights, metadata, where)
     weights = {name: value for name, value in weights.items() if not name.startswith(FRONT_END_PREFIXES)}
     kept = {} if head else {name: model.state_dict()[name] for name in model.head_names}
     if kept:
-        weights = {name: value for name, value in weights.items() if not _is_head(model, name)}
+        weights = {name: value for name, value in weights.items() if not model.is_head(name)}
     weights |= kept
     _check_weights(model, weights, metadata, where)
     model.load_state_dict(weights)
+    if "weights" in metadata:
+        model.weights = metadata["weights"]
     return model
-
-
-def _is_head(model: PannsModel, name: str) -> bool:
-    return name.startswith(model.classifier + ".")
 
 
 def _read_safetensors(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict]:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pannslib.errors import ModelError
-from pannslib.features import LogMel, SpecAugment, check_finite, mixup
+from pannslib.features import FrontEnd, LogMel, SpecAugment, check_finite, mixup
 from pannslib.models.base import Output, PannsModel, Settings
 
 
@@ -16,6 +16,11 @@ class LogMelInput(PannsModel):
         self.log_mel = LogMel(front_end, settings.method)
         # an eighth of the bins at all numbers of them: the authors' code
         self.spec_augment = SpecAugment(bins=front_end.mel_bins // 8) if spec_augment else nn.Identity()
+
+    @property
+    def front_ends(self) -> list[FrontEnd]:
+        """The settings of every spectrogram that the model computes."""
+        return [self.front_end]
 
     def normalise(self, log_mel: Tensor) -> Tensor:
         """Batch norm over each mel bin of (batch, 1, frames, mel_bins), then SpecAugment."""

@@ -12,6 +12,7 @@ from pannslib.features import FRONT_ENDS, FrontEnd
 from pannslib.models.base import PannsModel, Settings
 from pannslib.models.cnn import Cnn
 from pannslib.models.decision_level import CnnDecisionLevel
+from pannslib.models.imagenet import ImageNetModel, available
 from pannslib.models.mobilenet import MobileNet
 from pannslib.models.residual import BASIC, BOTTLENECK
 from pannslib.models.resnet import ResNet
@@ -30,6 +31,7 @@ class Architecture:
         build: the class, called with `Settings` and ``options``.
         options: what differs from others of the class.
         front_end: the published one.
+        front_ends: sample rate (Hz) -> the one that goes with it.
     """
 
     family: str
@@ -37,6 +39,7 @@ class Architecture:
     build: type[PannsModel]
     options: Mapping = field(default_factory=dict)
     front_end: FrontEnd = FRONT_ENDS[32_000]
+    front_ends: Mapping[int, FrontEnd] = field(default_factory=FRONT_ENDS.copy)
 
 
 CNN14 = {"channels": (64, 128, 256, 512, 1024, 2048), "embedding_size": 2048}
@@ -51,6 +54,18 @@ def _cnn14(paper_table: str, front_end: FrontEnd = FRONT_ENDS[32_000], **options
 
 def _decision_level(pooling: str) -> Architecture:
     return Architecture("DecisionLevel", "", CnnDecisionLevel, CNN14 | {"pooling": pooling})
+
+
+# windows of 25 ms and hops of 10 ms, of which the wider ones are multiples
+IMAGENET_FRONT_ENDS = {
+    32_000: FrontEnd(window=800, mel_bins=128),
+    16_000: FrontEnd(sample_rate=16_000, window=400, hop=160, mel_bins=128, fmax=8_000),
+}
+
+
+def _imagenet(network: str, spectrograms: int) -> Architecture:
+    options = {"network": network, "spectrograms": spectrograms}
+    return Architecture("ImageNet", "", ImageNetModel, options, IMAGENET_FRONT_ENDS[32_000], IMAGENET_FRONT_ENDS)
 
 
 def _bins(mel_bins: int) -> FrontEnd:
@@ -88,6 +103,12 @@ ARCHITECTURES = {
     "Wavegram_Logmel_Cnn14": Architecture("Wavegram", "XI", WavegramLogmel),
     "Wavegram_Logmel128_Cnn14": Architecture("Wavegram", "X", WavegramLogmel, {}, _bins(128)),
     "VGGish": Architecture("VGGish", "I", Vggish, {}, FRONT_ENDS[16_000]),
+    "DenseNet201": _imagenet("DenseNet201", 3),
+    "DenseNet201_repeated": _imagenet("DenseNet201", 1),
+    "ResNet50": _imagenet("ResNet50", 3),
+    "ResNet50_repeated": _imagenet("ResNet50", 1),
+    "InceptionV3": _imagenet("InceptionV3", 3),
+    "InceptionV3_repeated": _imagenet("InceptionV3", 1),
 }
 
 
@@ -95,7 +116,7 @@ class ModelName(str):
     """The name of an architecture, with what is known of it.
 
     Attributes:
-        family: "CNN", "ResNet", "MobileNet", "1D CNN", "Wavegram", "DecisionLevel" or "VGGish".
+        family: "CNN", "ResNet", "MobileNet", "1D CNN", "Wavegram", "DecisionLevel", "VGGish" or "ImageNet".
         sample_rate: Hz, as published.
         paper_table: where the paper reports it, e.g. "XI"; empty for those that only the authors' code has.
         parameters: of the published size, which has 527 classes.
@@ -126,8 +147,11 @@ def skeleton(name: str, **options) -> PannsModel:
 
 
 def list_models() -> list[ModelName]:
-    """The names of all architectures: those of the paper, their variants, and VGGish."""
-    return [ModelName(name) for name in ARCHITECTURES]
+    """The names of all architectures: those of the paper, their variants, VGGish, and ImageNet's.
+
+    The last are there where their extra is installed (`models.imagenet`).
+    """
+    return [ModelName(name) for name, row in ARCHITECTURES.items() if row.build is not ImageNetModel or available()]
 
 
 def architecture(name: str) -> Architecture:
@@ -174,6 +198,6 @@ def _front_end(row: Architecture, changes: dict) -> FrontEnd:
             raise ModelError(f"A model has no setting {key!r}; its front end has {', '.join(allowed)}.")
     published = row.front_end
     if changes.get("sample_rate", published.sample_rate) != published.sample_rate:
-        other = FRONT_ENDS.get(changes["sample_rate"], published)
+        other = row.front_ends.get(changes["sample_rate"], published)
         published = replace(other, mel_bins=published.mel_bins)
     return replace(published, **changes)

@@ -113,7 +113,7 @@ def test_state_dict_is_the_manifests(name):
 
 def test_list_models_names_all_of_them():
     names = list_models()
-    assert set(names) == {*golden_recipe.manifest(), "VGGish"}
+    assert {name for name in names if name.family != "ImageNet"} == {*golden_recipe.manifest(), "VGGish"}
     assert "Cnn14" in names
     cnn14 = names[names.index("Cnn14_16k")]
     assert (cnn14.family, cnn14.sample_rate, cnn14.paper_table) == ("CNN", 16_000, "IX")
