@@ -12,9 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pannslib.datasets import audioset, esc50, ravdess
+from pannslib.datasets import (
+    audioset,
+    dcase2018_task2,
+    dcase2019_task1a,
+    esc50,
+    gtzan,
+    msos,
+    ravdess,
+    urbansound8k,
+)
 from pannslib.datasets.base import Dataset
-from pannslib.datasets.packed import PackedClips, pack
+from pannslib.datasets.packed import PackedClips
+from pannslib.datasets.packing import pack
 from pannslib.errors import DataError
 
 __all__ = ["TASKS", "Dataset", "PackedClips", "Task", "find", "load", "pack"]
@@ -38,7 +48,16 @@ class Task:
 TASKS = {
     "audioset": Task(audioset.load, audioset.SIGNS),
     "esc50": Task(esc50.load, esc50.SIGNS, esc50.ARCHIVE_FOLDER, lists_clips=True),
+    "dcase2019_task1a": Task(
+        dcase2019_task1a.load, dcase2019_task1a.SIGNS, dcase2019_task1a.ARCHIVE_FOLDER, lists_clips=True
+    ),
+    "dcase2018_task2": Task(
+        dcase2018_task2.load, dcase2018_task2.SIGNS, dcase2018_task2.ARCHIVE_FOLDER, lists_clips=True
+    ),
+    "msos": Task(msos.load, msos.SIGNS, lists_clips=True),
+    "gtzan": Task(gtzan.load, gtzan.SIGNS),
     "ravdess": Task(ravdess.load, ravdess.SIGNS, ravdess.ARCHIVE_FOLDER),
+    "urbansound8k": Task(urbansound8k.load, urbansound8k.SIGNS, urbansound8k.ARCHIVE_FOLDER, lists_clips=True),
 }
 
 
@@ -67,10 +86,10 @@ def load(task: str, root: str | Path, allow_missing: bool = False) -> Dataset:
     """Read and check the data set of `task` whose own folder is `root`.
 
     Args:
-        task: "audioset", "esc50" or "ravdess".
+        task: a name in `TASKS`.
         root: as `find` gives it, or a miniature's folder.
-        allow_missing: go on without clips that ESC-50's metadata promise and that are not there. The other two are
-            taken as they are, and their notes say what is missing.
+        allow_missing: go on without clips that a data set's metadata promise and that are not there. Data sets without
+            such metadata are taken as they are, and their notes say what is missing.
 
     Raises:
         DataError: an unknown task, no such folder, or what the task's loader finds wrong.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -45,6 +46,8 @@ class Dataset:
             (from 1; 0 where there are none), group (source recording or actor, never to be divided), split (or "").
         expected_clips: the official number.
         notes: sentences about what is missing, ignored or odd.
+        packed: paths, relative to root, of the HDF5 files that hold the clips where they come packed; each clip's path
+            is then that of its file.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Dataset:
     clips: pd.DataFrame
     expected_clips: int
     notes: tuple[str, ...]
+    packed: tuple[str, ...] = ()
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -77,49 +81,97 @@ class Dataset:
         """The folds that have clips, in ascending order."""
         return sorted({int(fold) for fold in self.clips["fold"]})
 
-    def check_folds(self) -> None:
-        """DataError unless the clips can be cross-validated: several classes and folds, no group in two folds."""
-        if len(self.classes) < 2 or len(self.folds) < 2:
+    @property
+    def is_split(self) -> bool:
+        """Whether it has one given training and one given test part (column split), and so no folds."""
+        return bool(self.clips["split"].isin(("train", "test")).any())
+
+    def check_splits(self) -> None:
+        """DataError unless the clips can be divided into training and test clips without a leak.
+
+        There must be several classes, and several folds or both given parts; no group (source recording, actor,
+        place, artist) may be on both sides.
+        """
+        column, parts = ("split", ["train", "test"]) if self.is_split else ("fold", self.folds)
+        if len(self.classes) < 2:
             raise DataError(
-                f"{self.root} has clips of {len(self.classes)} classes in {len(self.folds)} folds "
-                f"({some(map(str, self.folds))}). Cross-validation needs two classes and two folds at least. Complete "
-                "the download."
+                f"{self.root} has clips of {len(self.classes)} class ({some(self.classes)}), but there must be two at "
+                "least to tell apart. Complete the download."
             )
-        folds = self.clips.groupby("group")["fold"].nunique()
-        divided = folds.index[folds > 1]
+        empty = [part for part in parts if not (self.clips[column] == part).any()]
+        if self.is_split and empty:
+            raise DataError(
+                f"{self.root} has no {empty[0]} clips; of its two given parts both are needed, one to train on and one "
+                "to test on. Complete the download."
+            )
+        if not self.is_split and len(parts) < 2:
+            raise DataError(
+                f"{self.root} has clips of {len(self.classes)} classes in {len(parts)} folds "
+                f"({some(map(str, parts))}). Cross-validation needs two classes and two folds at least. Complete the "
+                "download."
+            )
+        sides = self.clips.groupby("group")[column].nunique()
+        divided = sides.index[sides > 1]
         if len(divided):
             raise DataError(
-                f"{self.root}: clips of one recording or actor are in several folds, so that test clips would be known "
-                f"from training: {some(divided)}. Correct the fold column of the metadata."
+                f"{self.root}: clips of one recording, place or person are in several {column}s, so that test clips "
+                f"would be known from training: {some(divided)}. Correct the {column}s in the metadata."
             )
+
+    check_folds = check_splits  # its name while there were data sets with folds only
+
+    def part(self, start: int, stop: int) -> Dataset:
+        """The clips from number `start` to before `stop` as a data set, with the classes of the whole."""
+        return replace(self, clips=self.clips.iloc[start:stop].reset_index(drop=True))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, hex, over names, sizes, labels, folds and splits of all clips: equal for a copy of the folder."""
         digest = hashlib.sha256()
-        for row, status in zip(self.clips.itertuples(index=False), self._statuses, strict=True):
-            labels = [self.classes[index] for index in row.labels]
-            digest.update(repr((row.clip, status.st_size, labels, int(row.fold), row.group, row.split)).encode())
+        sizes = self._states[:, 0].tolist()
+        columns = (self.clips[name].tolist() for name in ("clip", "labels", "fold", "group", "split"))
+        for clip, labels, fold, group, split, size in zip(*columns, sizes, strict=True):
+            names = [self.classes[index] for index in labels]
+            digest.update(repr((clip, size, names, int(fold), group, split)).encode())
         return digest.hexdigest()
 
     @cached_property
     def stamp(self) -> str:
         """SHA-256, hex, of the fingerprint and the files' times: a cheap answer to whether the folder changed."""
-        times = [status.st_mtime_ns for status in self._statuses]
-        return hashlib.sha256(repr((self.fingerprint, times)).encode()).hexdigest()
+        return hashlib.sha256(repr((self.fingerprint, self._states[:, 1].tolist())).encode()).hexdigest()
+
+    def changed(self) -> list[str]:
+        """The paths of the clips whose files are others now, or gone, than when `stamp` was first asked for."""
+        before, now = self._states, self._look(gone=(-1, -1))
+        return list(dict.fromkeys(self.clips["path"][(before != now).any(1)]))
 
     @cached_property
-    def _statuses(self) -> list:
-        statuses = []
-        for path in self.clips["path"]:
-            try:
-                statuses.append((self.root / path).stat())
-            except OSError as error:
-                raise DataError(
-                    f"{self.root / path} cannot be reached: {error.strerror}. If it is a link, get the file that it "
-                    "leads to; else complete the download."
-                ) from error
-        return statuses
+    def _states(self) -> np.ndarray:
+        return self._look()
+
+    def _look(self, gone: tuple[int, int] | None = None) -> np.ndarray:
+        """Size and time (ns) of each clip's file, int64 (clips, 2); `gone`, or a DataError, for one that is lost."""
+        states = np.empty((len(self.clips), 2), np.int64)
+        known: dict[str, tuple[int, int]] = {}  # many clips are of one file where they come packed
+        root = os.fspath(self.root)
+        for index, path in enumerate(self.clips["path"].tolist()):
+            if path not in known:
+                try:
+                    status = os.stat(os.path.join(root, path))
+                    state = status.st_size, status.st_mtime_ns
+                except OSError as error:
+                    if gone is None:
+                        raise DataError(
+                            f"{self.root / path} cannot be reached: {error.strerror}. If it is a link, get the file "
+                            "that it leads to; else complete the download."
+                        ) from error
+                    state = gone
+                if not self.packed:
+                    states[index] = state
+                    continue
+                known[path] = state
+            states[index] = known[path]
+        return states
 
 
 def assemble(
@@ -175,15 +227,21 @@ def is_miniature(root: Path) -> bool:
     return (root / MINIATURE_MARK).is_file()
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(
+    path: Path, columns: Iterable[str], delimiter: str = ",", optional: Iterable[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file with a header, each with its line number (the header's is 1).
 
-    Windows line ends and a byte order mark are fine.
+    Windows line ends and a byte order mark are fine, and so is another case of the letters in the header. The
+    `optional` columns need not be there.
 
     Raises:
         DataError: the file is absent, isn't UTF-8, lacks one of `columns`, or has a row of another length.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    columns = tuple(columns)
+    spelled = {column.casefold(): column for column in (*columns, *optional)}
+    reader.fieldnames = [spelled.get(name.strip().casefold(), name) for name in reader.fieldnames or []]
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
     if missing:
         raise DataError(

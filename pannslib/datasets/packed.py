@@ -1,38 +1,32 @@
-"""All clips of a data set in one HDF5 file, at one sample rate and of one length.
+"""A packed data set: all clips in one HDF5 file or several shards, at one sample rate and of one length.
 
-    audio_name  bytes (clips,)           waveform  int16 (clips, samples)      target  bool (clips, classes)
-    fold        int64 (clips,)           group     bytes (clips,)
+    audio_name  bytes (rows,)           waveform  int16 (rows, samples)      target  bool (rows, classes)
+    fold        int64 (rows,)           group, split  bytes (rows,)          clip    int64 (rows,), numbers the clips
 
 The first three are the layout of the authors' packed files (`utils/dataset.py` of their code), which can be opened
-as they are. `waveform` is stored contiguously, so that it is read through a memory map, without the HDF5 lock.
-Beside `<stem>.h5` lies `<stem>.clips.csv`, which reports on every clip, the rejected ones too.
+as they are. A row is a clip, or a piece of one where long clips were cut into segments. `waveform` is stored
+contiguously, so that it is read through a memory map, without the HDF5 lock; chunked or compressed files are read
+through h5py. Beside `<stem>.h5` lies `<stem>.clips.csv`, which reports on every clip, the rejected ones too.
+`packing` writes all this.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
-from pannslib import audio, files, reference
-from pannslib import progress as progress_bars
-from pannslib.datasets.base import Dataset, some
-from pannslib.errors import AudioError, DataError
+from pannslib import audio, reference
+from pannslib.errors import DataError
 
-VERSION = 1  # of what is stored; a change of it packs every data set anew
-BATCH = 64  # clips decoded at once
-SILENCE_DB = -120.0  # the level of digital silence in the report
+ASSUMED_RATE = 32_000  # Hz, of files that don't tell theirs: the authors' (section VI-A)
+AUTHORS_SPLITS = ("balanced_train", "unbalanced_train", "eval")  # how the names of the authors' files begin
+BLOCK_ROWS = 1 << 15  # of targets read at once
 REPORT_COLUMNS = {
     "clip": str,
     "status": str,  # ok or rejected
@@ -51,139 +45,186 @@ REPORT_COLUMNS = {
 }
 
 
-def pack(dataset: Dataset, path: str | Path, sample_rate: int, seconds: float, progress: bool = False) -> PackedClips:
-    """Decode all clips of `dataset` into the HDF5 file `path`, or open it if it is there and fits.
-
-    A clip that cannot be used is rejected: it is in the report and not in the file. One process at a time packs to a
-    path; others wait for it. All clips are decoded twice, first
-    to check them, then to store them, so that the size of the file is known before it is written.
-
-    Args:
-        dataset: what to pack.
-        path: of the file; its folder is made if need be.
-        sample_rate: Hz.
-        seconds: that every clip is cut or padded to.
-        progress: show a bar.
-
-    Raises:
-        DataError: no clip, or none of a class, fold or split, can be used; too little space on the disk.
-    """
-    path = Path(path)
-    request = {
-        "version": VERSION,
-        "stamp": dataset.stamp,
-        "sample_rate": sample_rate,
-        "seconds": float(seconds),
-    }
-    if (finished := _finished(path, request)) is not None:
-        return finished
-    samples = audio.sample_count(seconds, sample_rate)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / f".{path.stem}.lock"):
-        # another process may have packed it while this one waited
-        return _finished(path, request) or _pack(dataset, path, request, samples, progress)
-
-
-def _pack(dataset: Dataset, path: Path, request: dict, samples: int, progress: bool) -> PackedClips:
-    """Pack anew; the lock on `path` is held."""
-    sample_rate, seconds = request["sample_rate"], request["seconds"]
-    _sweep(path)
-    report = _examine(dataset, sample_rate, seconds, progress)
-    kept = np.flatnonzero(report["status"] == "ok")
-    _check_losses(dataset, report, kept)
-    _check_space(path.parent, len(kept) * samples * 2)
-    files.write_text(_report_path(path), report.to_csv(index=False, float_format="%.6g"))
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as store:
-        _write_facts(store, dataset, kept, {**request, "report": files.sha256(_report_path(path))})
-        waveform = store.create_dataset("waveform", (len(kept), samples), np.int16)
-        _write_waveforms(waveform, dataset, kept, sample_rate, seconds, progress)
-    return PackedClips(path)
-
-
 class PackedClips:
     """A packed data set, opened for reading.
 
-    It can be sent to worker processes: only its path travels, and each process opens the file for itself.
+    It can be sent to worker processes, whether forked or spawned: only its paths travel, and each process opens the
+    files for itself.
     """
 
-    def __init__(self, path: str | Path):
-        """Open the HDF5 file `path`; DataError if it cannot be read, is truncated or isn't a packed data set."""
-        self.path = Path(path)
-        try:
-            with h5py.File(self.path, "r") as store:
-                missing = {"audio_name", "waveform", "target"} - set(store)
-                self.attributes = dict(store.attrs)
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be opened as HDF5: {error}. Delete it and pack again.") from error
-        missing |= {"sample_rate"} - set(self.attributes)
-        if missing:
-            raise DataError(f"{self.path} is no packed data set: it has no {', '.join(sorted(missing))}. Pack again.")
+    def __init__(
+        self,
+        path: str | Path | Sequence[str | Path],
+        name: str | Path | None = None,
+        seconds: float | None = None,
+    ):
+        """Open one HDF5 file, or several that are read as one, in the order given.
+
+        Args:
+            path: of the file, or of each shard.
+            name: the path that stands for all of them, `<stem>.h5`, beside which the report is; the first one's.
+            seconds: cut the clips to this length, or fill them up with silence; None: as they are stored.
+
+        Raises:
+            DataError: a file cannot be read, is truncated, isn't a packed data set or doesn't fit the others.
+        """
+        several = not isinstance(path, str | Path)
+        self.paths = tuple(Path(part) for part in (path if several else [path]))
+        if not self.paths:
+            raise DataError("No packed file was given; give the path of one at least.")
+        self.path = Path(name) if name else self.paths[0]
+        self._wanted_seconds = seconds
+        headers = [_read_header(part) for part in self.paths]
+        self._rows = [rows for rows, _, _, _ in headers]
+        self._stored_samples = headers[0][1]
+        self.attributes = headers[0][3]
+        self._evidence = {str(attributes.get("evidence", "real")) for *_, attributes in headers}
+        for part, (_, *shape, attributes) in zip(self.paths, headers, strict=True):
+            rate, classes = (list(map(str, np.ravel(attributes.get(key, [])))) for key in ("sample_rate", "classes"))
+            expected = [list(map(str, np.ravel(self.attributes.get(key, [])))) for key in ("sample_rate", "classes")]
+            if [*shape, rate, classes] != [*headers[0][1:3], *expected]:
+                raise DataError(
+                    f"{part} doesn't belong to {self.paths[0]}: they differ in length, sample rate or classes of the "
+                    "clips. Pack both again, with the same settings."
+                )
 
     def __reduce__(self):
-        return PackedClips, (self.path,)
+        return PackedClips, (self.paths, self.path, self._wanted_seconds)
+
+    def __len__(self) -> int:
+        return sum(self._rows)
 
     def _column(self, name: str) -> np.ndarray | None:
-        with h5py.File(self.path, "r") as store:
-            return store[name][:] if name in store else None
+        """A column of all files, or None where one of them lacks it."""
+        parts = []
+        for path in self.paths:
+            with h5py.File(path, "r") as store:
+                if name not in store:
+                    return None
+                parts.append(store[name][:])
+        return np.concatenate(parts)
+
+    def _texts(self, name: str) -> np.ndarray | None:
+        column = self._column(name)
+        return None if column is None else np.array([text.decode() for text in column], dtype=object)
 
     @cached_property
     def names(self) -> list[str]:
-        """The name of each clip."""
-        return [name.decode() for name in self._column("audio_name")]
+        """The name of each row: the clip's, with "#0", "#1", ... behind it where the clip has several rows."""
+        return self._texts("audio_name").tolist()
+
+    @cached_property
+    def clip_of_row(self) -> np.ndarray:
+        """int64 (rows,): the number of the clip that each row is of, from 0 in the order of the rows."""
+        clips = self._column("clip")
+        if clips is None:
+            return np.arange(len(self))
+        # every file numbers its own clips from 0
+        ends = np.cumsum(self._rows)[:-1]
+        parts = np.split(clips, ends)
+        before = np.cumsum([0, *(part[-1] + 1 if len(part) else 0 for part in parts)])[:-1]
+        return np.concatenate([part + first for part, first in zip(parts, before, strict=True)])
+
+    @cached_property
+    def clip_names(self) -> list[str]:
+        """The name of each clip that `clip_of_row` numbers."""
+        first = np.flatnonzero(np.diff(self.clip_of_row, prepend=-1))
+        rows = np.diff(first, append=len(self))
+        names = self.names
+        return [
+            names[row].removesuffix("#0") if count > 1 else names[row] for row, count in zip(first, rows, strict=True)
+        ]
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """bool (clips, classes): which clip has which class."""
-        return self._column("target").astype(bool)
+        """bool (rows, classes): which row has which class."""
+        return self._column("target").astype(bool, copy=False)
+
+    def target_blocks(self) -> Iterator[np.ndarray]:
+        """The targets, bool (some rows, classes) at a time: AudioSet's as a whole take 1 GB."""
+        for path, rows in zip(self.paths, self._rows, strict=True):
+            with h5py.File(path, "r") as store:
+                for start in range(0, rows, BLOCK_ROWS):
+                    yield store["target"][start : start + BLOCK_ROWS].astype(bool, copy=False)
 
     @property
     def label(self) -> np.ndarray:
-        """int64 (clips,): the class of each clip; ValueError if a clip has several or none."""
+        """int64 (rows,): the class of each row; ValueError if one has several or none."""
         if (self.targets.sum(1) != 1).any():
             raise ValueError(f"{self.path} has clips with several labels or none: use `targets`")
         return self.targets.argmax(1)
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """int64 (clips,): the fold of each clip, from 1; all 0 where there are none."""
+        """int64 (rows,): the fold of each row, from 1; all 0 where there are none."""
         folds = self._column("fold")
-        return np.zeros(len(self.names), np.int64) if folds is None else folds
+        return np.zeros(len(self), np.int64) if folds is None else folds
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """str (clips,): the recording or actor that each clip is of; the clip's own name where that isn't stored."""
-        groups = self._column("group")
-        return np.array(self.names if groups is None else [group.decode() for group in groups], dtype=object)
+        """str (rows,): the recording or actor that each row is of; the clip's own name where that isn't stored."""
+        groups = self._texts("group")
+        return np.array(self.names, dtype=object) if groups is None else groups
 
-    @property
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """str (rows,): the split of each row, such as "train" or "eval"; of the authors' files by their names."""
+        splits = self._texts("split")
+        if splits is not None:
+            return splits
+        named = [next((s for s in AUTHORS_SPLITS if path.name.startswith(s)), "") for path in self.paths]
+        return np.repeat(np.array(named, dtype=object), self._rows)
+
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """The display name of each column of `targets`."""
         if "classes" in self.attributes:
             return tuple(self.attributes["classes"])
         # the authors' files have AudioSet's classes and don't name them
-        return tuple(reference.class_labels()["display_name"])
+        names = tuple(reference.class_labels()["display_name"])
+        with h5py.File(self.paths[0], "r") as store:
+            count = store["target"].shape[1]
+        return names if count == len(names) else tuple(f"class {number}" for number in range(count))
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms, Hz."""
-        return int(self.attributes["sample_rate"])
+        """Of the waveforms, Hz; 32,000 where the file doesn't tell (`notes` then does)."""
+        return int(np.ravel(self.attributes.get("sample_rate", ASSUMED_RATE))[0])
 
     @property
     def seconds(self) -> float:
-        """The length of every clip."""
+        """The length of every row."""
         return self.waveforms.shape[1] / self.sample_rate
 
     @property
     def evidence(self) -> str:
-        """ "real", "partial" or "miniature", as of the data set."""
-        return self.attributes.get("evidence", "real")
+        """ "real", "partial" or "miniature", as of the data set; the weakest of the shards."""
+        return next(kind for kind in ("miniature", "partial", "real") if kind in self._evidence)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what the files leave open."""
+        if "sample_rate" in self.attributes:
+            return ()
+        seconds = self._stored_samples / ASSUMED_RATE
+        return (
+            f"{self.paths[0].name} does not tell its sample rate: {ASSUMED_RATE:,} Hz is assumed, at which its clips "
+            f"last {seconds:g} s.",
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, hex: the data set's; that of names and targets where it isn't stored."""
-        if "fingerprint" in self.attributes:
-            return self.attributes["fingerprint"]
-        return hashlib.sha256("\n".join(self.names).encode() + self.targets.tobytes()).hexdigest()
+        """SHA-256, hex: the data set's; that of the shards', or of names and targets, where it isn't stored."""
+        stored = []
+        for path in self.paths:
+            with h5py.File(path, "r") as store:
+                stored.append(store.attrs.get("fingerprint"))
+        if all(stored):
+            return stored[0] if len(stored) == 1 else hashlib.sha256("\n".join(stored).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        for block in self.target_blocks():
+            digest.update(block.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def clips_report(self) -> pd.DataFrame:
@@ -196,219 +237,135 @@ class PackedClips:
     @property
     def report_path(self) -> Path:
         """The CSV file of `clips_report`."""
-        return _report_path(self.path)
+        return report_path(self.path)
 
     @cached_property
-    def waveforms(self) -> np.memmap | HDF5Rows:
-        """int16 (clips, samples): a memory map of the file, or slower reads where it isn't stored contiguously."""
-        with h5py.File(self.path, "r") as store:
-            waveform = store["waveform"]
-            offset = waveform.id.get_offset()
-            if offset is None:
-                return HDF5Rows(self.path, waveform.shape, waveform.dtype)
-            return np.memmap(self.path, waveform.dtype, "r", offset, waveform.shape)
+    def waveforms(self) -> np.memmap | Rows:
+        """int16 (rows, samples): a memory map of the file; something slower where one map can't show them all."""
+        parts = [_waveforms(path) for path in self.paths]
+        samples = self._stored_samples
+        if self._wanted_seconds is not None:
+            samples = audio.sample_count(self._wanted_seconds, self.sample_rate)
+        if len(parts) == 1 and samples == self._stored_samples:
+            return parts[0]
+        return JoinedRows(parts, samples)
+
+    def read_int16(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The waveforms of the rows `indices` (n,) as they are stored, int16 (n, samples): 32,767 is full scale."""
+        return np.ascontiguousarray(self.waveforms[np.asarray(indices, dtype=np.int64)])
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The waveforms of the clips `indices` (n,), float32 (n, samples) in [-1, 1]."""
-        return audio.from_int16(self.waveforms[np.asarray(indices, dtype=np.int64)])
+        """The waveforms of the rows `indices` (n,), float32 (n, samples) in [-1, 1]."""
+        return audio.from_int16(self.read_int16(indices))
 
 
-class HDF5Rows:
-    """The rows of a chunked or compressed dataset `waveform`, by way of h5py; as much of an array as is needed."""
+def report_path(path: Path) -> Path:
+    """The CSV file that reports on the clips of the packed file `path`."""
+    return path.with_name(f"{path.stem}.clips.csv")
 
-    def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype):
-        """Rows of `shape` (clips, samples) in the HDF5 file `path`."""
-        self.path, self.shape, self.dtype = path, shape, dtype
+
+def _read_header(path: Path) -> tuple[int, int, int, dict]:
+    """Rows, samples, classes and attributes of a packed file; DataError if it isn't one."""
+    try:
+        with h5py.File(path, "r") as store:
+            missing = {"audio_name", "waveform", "target"} - set(store)
+            if missing:
+                raise DataError(f"{path} is no packed data set: it has no {', '.join(sorted(missing))}. Pack again.")
+            waveform, target, rows = store["waveform"], store["target"], len(store["audio_name"])
+            if waveform.ndim != 2 or waveform.dtype != np.int16 or target.ndim != 2:
+                raise DataError(
+                    f"{path} is no packed data set: its waveform is {waveform.dtype} {waveform.shape} and its target "
+                    f"{target.shape}, but they must be int16 (clips, samples) and (clips, classes). Pack again."
+                )
+            if not rows == len(waveform) == len(target):
+                raise DataError(
+                    f"{path} contradicts itself: {rows:,} names, {len(waveform):,} waveforms, {len(target):,} targets. "
+                    "Pack or download it again."
+                )
+            return rows, waveform.shape[1], target.shape[1], dict(store.attrs)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be opened as HDF5: {error}. Delete it and pack or download it again."
+        ) from error
+
+
+# --- rows of waveforms -----------------------------------------------------------------------------------------
+
+
+class Rows:
+    """As much of an int16 array (rows, samples) as reading needs."""
+
+    shape: tuple[int, int]
+    dtype = np.dtype(np.int16)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        """The rows of the indices (n,), in any order and more than once."""
-        ascending, inverse = np.unique(np.arange(len(self))[indices], return_inverse=True)
+    def __getitem__(self, indices: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """The rows of the indices (n,), in any order and more than once; one row for one index."""
+        if isinstance(indices, slice):
+            chosen = np.arange(*indices.indices(len(self)))
+        else:
+            chosen = np.asarray(indices)
+            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64, casting="safe")
+        if chosen.size and not -len(self) <= chosen.min() <= chosen.max() < len(self):
+            raise IndexError(f"rows {chosen.min()} to {chosen.max()} were asked for; there are {len(self)}")
+        chosen = np.where(chosen < 0, chosen + len(self), chosen)
+        rows = self._take(np.atleast_1d(chosen))
+        return rows if chosen.ndim else rows[0]
+
+    def _take(self, indices: np.ndarray) -> np.ndarray:
+        """The rows of the indices (n,), all of which are there."""
+        raise NotImplementedError
+
+
+class HDF5Rows(Rows):
+    """The rows of a chunked or compressed dataset `waveform`, by way of h5py."""
+
+    def __init__(self, path: Path, shape: tuple[int, int]):
+        """Rows of `shape` (rows, samples) in the HDF5 file `path`."""
+        self.path, self.shape = path, shape
+
+    def _take(self, indices: np.ndarray) -> np.ndarray:
+        ascending, inverse = np.unique(indices, return_inverse=True)
+        rows = np.empty((len(ascending), self.shape[1]), self.dtype)
         # opened for each read, so that no handle is shared with forked processes
         with h5py.File(self.path, "r") as store:
-            return store["waveform"][ascending][inverse]
+            for place, index in enumerate(ascending):
+                store["waveform"].read_direct(rows, index, place)
+        return rows[inverse]
 
 
-# --- is there a finished file? ---------------------------------------------------------------------------------
+class JoinedRows(Rows):
+    """The rows of several files one after the other, cut or filled up with zeros to one length."""
+
+    def __init__(self, parts: Sequence[np.ndarray | Rows], samples: int):
+        """The rows of `parts`, each as `samples`."""
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+        self.shape = (int(self.ends[-1]), samples)
+
+    def _take(self, indices: np.ndarray) -> np.ndarray:
+        rows = np.zeros((len(indices), self.shape[1]), self.dtype)
+        owners = np.searchsorted(self.ends, indices, side="right")
+        for owner in np.unique(owners):
+            part, places = self.parts[owner], np.flatnonzero(owners == owner)
+            local, length = indices[places] - (self.ends[owner] - len(part)), min(part.shape[1], self.shape[1])
+            if isinstance(part, Rows):
+                rows[places, :length] = part[local][:, :length]
+            else:
+                # straight out of the map, without a copy of them all in between
+                for place, index in zip(places, local, strict=True):
+                    rows[place, :length] = part[index, :length]
+        return rows
 
 
-def _report_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.clips.csv")
-
-
-def _finished(path: Path, request: dict) -> PackedClips | None:
-    """The packed file if it is whole and of this request and the report beside it is the one written with it."""
-    if not path.is_file() or not _report_path(path).is_file():
-        return None
-    try:
-        packed = PackedClips(path)
-    except DataError:  # truncated, or another program's: it is replaced
-        return None
-    wanted = {**request, "report": files.sha256(_report_path(path))}
-    return packed if all(packed.attributes.get(key) == value for key, value in wanted.items()) else None
-
-
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left of `path`, which can be very large: while its lock is held, no one writes."""
-    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part.*"):
-        leftover.unlink(missing_ok=True)
-
-
-# --- checking the clips ----------------------------------------------------------------------------------------
-
-
-def _examine(dataset: Dataset, sample_rate: int, seconds: float, progress: bool) -> pd.DataFrame:
-    """The report: a row a clip, in the order of the data set."""
-
-    def examine(path: str) -> dict:
-        return examine_clip(dataset.root / path, sample_rate, seconds)
-
-    clips = dataset.clips
-    rows = list(_in_parallel(examine, clips["path"], f"{dataset.title}: checking", progress))
-    for row, name, path in zip(rows, clips["clip"], clips["path"], strict=True):
-        row["clip"] = name
-        # the report holds for every copy of the data set, so it tells no folder
-        row["reason"] = row["reason"] and row["reason"].replace(str(dataset.root / path), path)
-    _mark_rates(rows, sample_rate)
-    _mark_duplicates(rows, list(zip(clips["fold"], clips["split"], strict=True)))
-    report = pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
-    return report.astype({"sample_rate": "Int64", "channels": "Int64"})
-
-
-def examine_clip(path: Path, sample_rate: int, seconds: float) -> dict:
-    """What the report says of one sound file, given the rate (Hz) and length that it is to be packed at."""
-    try:
-        waveform, about = audio.decode(path)
-    except AudioError as error:
-        return {"status": "rejected", "reason": str(error)}
-    sounding = np.flatnonzero(waveform)
-    tail = len(waveform) - 1 - sounding[-1] if len(sounding) else len(waveform)
-    magnitude = np.abs(waveform)
-    rms = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
-    peak = float(magnitude.max())
-    remarks = {
-        "silent: all samples are zero": not len(sounding),
-        f"{about.sample_rate / 1000:g} kHz: nothing above {about.sample_rate / 2000:g} kHz": about.sample_rate
-        < sample_rate,
-        f"{about.channels} channels: averaged": about.channels > 1,
-        f"peak {peak:.3f}: saturated when stored": peak > 1,
-        f"lasts {about.seconds:.2f} s: only the first {seconds:g} s are used": about.seconds > 1.01 * seconds,
-    }
-    return {
-        "status": "ok",
-        "reason": None,
-        "seconds": about.seconds,
-        "sample_rate": about.sample_rate,
-        "channels": about.channels,
-        "subtype": about.subtype,
-        "peak": peak,
-        "rms_db": max(SILENCE_DB, 20 * np.log10(max(rms, 1e-30))),
-        "clipped_share": float(np.mean(magnitude >= 1 - 2**-15)),  # 32,767 of 32,768 in 16-bit files
-        "trailing_zero_seconds": tail / about.sample_rate,
-        "sha256": files.sha256(path),
-        "remark": "; ".join(text for text, holds in remarks.items() if holds) or None,
-    }
-
-
-def _mark_rates(rows: list[dict], wanted: int) -> None:
-    """Remark the good clips whose sample rate isn't the one that most have; those below `wanted` (Hz) were before."""
-    rates = Counter(row["sample_rate"] for row in rows if row["status"] == "ok")
-    usual = max(rates, key=rates.get, default=None)
-    for row in rows:
-        if row["status"] == "ok" and wanted <= row["sample_rate"] != usual:
-            _add_remark(row, f"{row['sample_rate'] / 1000:g} kHz, where most clips have {usual / 1000:g} kHz")
-
-
-def _add_remark(row: dict, text: str) -> None:
-    row["remark"] = f"{row['remark']}; {text}" if row["remark"] else text
-
-
-def _mark_duplicates(rows: list[dict], sides: list[tuple]) -> None:
-    """Fill in `duplicate_of` of the good clips, with a remark where the two are on different `sides` of a split."""
-    first: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        original = first.setdefault(row["sha256"], index) if row["status"] == "ok" else index
-        if original != index:
-            row["duplicate_of"] = rows[original]["clip"]
-            if sides[original] != sides[index]:
-                _add_remark(row, f"the same file as {row['duplicate_of']}, which is in another fold or split")
-
-
-def _check_losses(dataset: Dataset, report: pd.DataFrame, kept: np.ndarray) -> None:
-    """DataError if the rejected clips take a whole class, fold or split with them."""
-    rejected = report[report["status"] != "ok"]
-    clips = dataset.clips
-    lost = [f"class {dataset.classes[index]!r}" for index in np.flatnonzero(~dataset.targets[kept].any(0))]
-    for column in ("fold", "split"):
-        lost += [f"{column} {value}" for value in sorted(set(clips[column]) - set(clips[column].iloc[kept]))]
-    if lost:
-        scope = "none of its clips" if not len(kept) else f"no clip of {some(lost)}"
-        reasons = " ".join(rejected["reason"].head(3))
-        raise DataError(
-            f"{dataset.title} in {dataset.root} cannot be packed: {scope} can be used. {len(rejected):,} clips are "
-            f"rejected, the first of them: {reasons}"
-        )
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    """DataError unless `folder`'s disk has room for `needed` bytes."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder} has {free / 2**30:.1f} GiB of free space, but the packed clips need {needed / 2**30:.1f} GiB. "
-            "Make room, or write to another disk."
-        )
-
-
-# --- writing ---------------------------------------------------------------------------------------------------
-
-
-def _write_facts(store: h5py.File, dataset: Dataset, kept: np.ndarray, attributes: dict) -> None:
-    """Everything but the waveforms."""
-    clips = dataset.clips.iloc[kept]
-    store["audio_name"] = np.array([name.encode() for name in clips["clip"]])
-    store["target"] = dataset.targets[kept]
-    store["fold"] = clips["fold"].to_numpy(np.int64)
-    store["group"] = np.array([group.encode() for group in clips["group"]])
-    store.attrs.update(attributes)
-    store.attrs["name"] = dataset.name
-    # a clip that can't be used is one that isn't there
-    whole = len(kept) == len(dataset.clips)
-    store.attrs["evidence"] = dataset.evidence if whole or dataset.evidence != "real" else "partial"
-    store.attrs["fingerprint"] = dataset.fingerprint
-    store.attrs["classes"] = np.array(dataset.classes, dtype=h5py.string_dtype())
-
-
-def _write_waveforms(
-    waveform: h5py.Dataset,
-    dataset: Dataset,
-    kept: np.ndarray,
-    sample_rate: int,
-    seconds: float,
-    progress: bool,
-) -> None:
-    """Fill `waveform`, int16 (clips kept, samples)."""
-
-    def decode(path: str) -> np.ndarray:
-        return audio.to_int16(audio.load(dataset.root / path, sample_rate, seconds))
-
-    paths = dataset.clips["path"].iloc[kept]
-    for row, samples in enumerate(_in_parallel(decode, paths, f"{dataset.title}: packing", progress)):
-        waveform[row] = samples
-
-
-def _in_parallel(function: Callable, items: Iterable, title: str, progress: bool) -> Iterator:
-    """`function` of each item, in order, in as many threads as there are processors: decoding frees Python's lock."""
-    items = list(items)
-    bar = progress_bars.bar(len(items), title, unit="clip") if progress else None
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # in batches, so that results don't pile up when writing is slower than decoding
-        for start in range(0, len(items), BATCH):
-            batch = items[start : start + BATCH]
-            yield from pool.map(function, batch)
-            if bar:
-                bar.update(len(batch))
-    if bar:
-        bar.close()
+def _waveforms(path: Path) -> np.ndarray | Rows:
+    """The waveforms of one file: a memory map, or reads by h5py where they aren't stored contiguously."""
+    with h5py.File(path, "r") as store:
+        waveform = store["waveform"]
+        shape, offset = waveform.shape, waveform.id.get_offset()
+        native = waveform.dtype.isnative
+    if not shape[0]:
+        return np.empty(shape, np.int16)
+    return HDF5Rows(path, shape) if offset is None or not native else np.memmap(path, np.int16, "r", offset, shape)

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from pannslib import audio, datasets
-from pannslib.datasets import PackedClips, packed
+from pannslib.datasets import PackedClips, packing
 from pannslib.datasets.base import Clip, assemble
 from pannslib.errors import DataError
 
@@ -161,7 +161,9 @@ def test_a_lost_class_is_an_error(root, lost, message):
         spoil(path, "text")
     with pytest.raises(DataError, match=f"Noise .*{message}.*0-1-a.wav is no sound file"):
         pack(root)
-    assert [path.name for path in (root.parent / "packed").iterdir()] == [".set.lock"]
+    assert not (root.parent / "packed" / "set.clips.csv").exists()
+    with pytest.raises(DataError, match=message):
+        pack(root)
 
 
 def test_a_lost_fold_is_an_error(root):
@@ -172,8 +174,8 @@ def test_a_lost_fold_is_an_error(root):
 
 
 def test_too_little_space_is_told_before_writing(root, monkeypatch):
-    monkeypatch.setattr(packed.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
-    with pytest.raises(DataError, match="free space"):
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(DataError, match=r"0\.0 GiB of free space, but set\.h5 needs"):
         pack(root)
     assert [path.name for path in (root.parent / "packed").iterdir()] == [".set.lock"]
 
@@ -208,7 +210,16 @@ def test_a_finished_file_is_opened_and_not_remade(root):
     assert pack(root).path.stat() == before
 
 
-@pytest.mark.parametrize("change", [touch_clip, truncate, change_report, remove_report, replace_by_text])
+@pytest.mark.parametrize("change", [change_report, remove_report])
+def test_a_lost_report_is_written_again_without_packing(root, change):
+    clips = pack(root)
+    before, report = clips.path.stat(), clips.report_path.read_text()
+    change(root, clips.path)
+    assert pack(root).path.stat() == before
+    assert clips.report_path.read_text() == report
+
+
+@pytest.mark.parametrize("change", [touch_clip, truncate, replace_by_text])
 def test_what_changed_is_packed_again(root, change):
     clips = pack(root)
     before = clips.path.stat().st_ino, clips.path.stat().st_mtime_ns
@@ -228,9 +239,8 @@ def test_other_settings_are_packed_again(root, options):
 def test_a_killed_packing_is_never_taken_for_finished(root):
     program = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from test_packed import pack; from pannslib import audio\n"
-        "load = audio.load\n"
-        "audio.load = lambda *a: (time.sleep(60) if a[0].name == '1-1-a.wav' else None, load(*a))[1]\n"
+        "from test_packed import pack, packing\n"
+        "packing.shutil.copyfileobj = lambda *a: time.sleep(60)\n"
         "pack(Path(sys.argv[2]))"
     )
     here = os.path.dirname(os.path.abspath(__file__))
@@ -244,7 +254,12 @@ def test_a_killed_packing_is_never_taken_for_finished(root):
     assert len(list(folder.glob(".set.*.part.h5"))) == 1
     assert not (folder / "set.h5").exists()
     assert len(pack(root).names) == 8
-    assert sorted(path.name for path in folder.iterdir()) == [".set.lock", "set.clips.csv", "set.h5"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".set.lock",
+        ".set.report.json",
+        "set.clips.csv",
+        "set.h5",
+    ]
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -285,8 +300,77 @@ def test_what_is_no_packed_data_set_is_refused(tmp_path):
         PackedClips(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as store:
         store["waveform"] = np.zeros(3)
-    with pytest.raises(DataError, match="has no audio_name, sample_rate, target"):
+    with pytest.raises(DataError, match="has no audio_name, target"):
         PackedClips(tmp_path / "other.h5")
+
+
+# --- segments ------------------------------------------------------------------------------------------------------
+
+
+def test_long_clips_become_rows(root):
+    audio.save(root / "0-1-b.wav", noise(20, 2.3 * SECONDS), RATE)
+    audio.save(root / "1-1-a.wav", noise(21, 1.005 * SECONDS), RATE)  # no segment for so short an end
+    clips = pack(root, segments=True)
+    assert clips.names[:4] == ["0-1-a.wav", "0-1-b.wav#0", "0-1-b.wav#1", "0-1-b.wav#2"]
+    assert clips.clip_of_row.tolist() == [0, 1, 1, 1, 2, 3, 4, 5, 6, 7]
+    assert clips.clip_of_row.dtype == np.int64
+    assert clips.clip_names == as_dataset(root).clips["clip"].tolist()
+    assert clips.folds.tolist() == [1, 1, 1, 1, 2, 2, 1, 1, 2, 2]
+    assert len(clips.targets) == len(clips.groups) == len(clips.splits) == len(clips) == 10
+    joined = clips.read([1, 2, 3]).ravel()
+    np.testing.assert_allclose(joined[: round(2.3 * 8000)], noise(20, 2.3 * SECONDS), atol=STEP)
+    assert not joined[round(2.3 * 8000) :].any()
+    assert clips.clips_report["remark"].dropna().tolist() == ["lasts 1.15 s: cut into 3 rows of 0.5 s"]
+    assert pack(root, segments=True).path.stat() == clips.path.stat()
+
+
+def test_without_segments_a_row_is_a_clip(root):
+    clips = pack(root)
+    assert clips.clip_of_row.tolist() == list(range(8))
+    assert clips.clip_names == clips.names
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------
+
+
+def test_shards_are_read_as_one(root):
+    spoil(root / "0-1-b.wav", "text")
+    audio.save(root / "1-1-b.wav", noise(30, 1.5 * SECONDS), RATE)
+    (root / "1-2-b.wav").write_bytes((root / "0-1-a.wav").read_bytes())
+    whole = pack(root, segments=True)
+    expected = {name: getattr(whole, name) for name in ("names", "clip_names", "targets", "folds", "groups", "splits")}
+    expected["clip_of_row"], waveforms = whole.clip_of_row, np.array(whole.waveforms)
+    report = whole.report_path.read_text()
+    clips = pack(root, segments=True, shards=3)
+    assert [path.name for path in clips.paths] == ["set.part00.h5", "set.part01.h5", "set.part02.h5"]
+    assert not whole.path.exists()  # it would take as much room again
+    assert clips.path == whole.path
+    for name, values in expected.items():
+        np.testing.assert_array_equal(getattr(clips, name), values, err_msg=name)
+    assert clips.report_path.read_text() == report
+    assert (clips.evidence, clips.classes, clips.seconds) == ("partial", ("white", "pink"), SECONDS)
+    np.testing.assert_array_equal(clips.read_int16(range(8)), waveforms)
+    np.testing.assert_array_equal(clips.read_int16([7, 0, 3, 0]), waveforms[[7, 0, 3, 0]])
+    np.testing.assert_array_equal(clips.waveforms[2:-1:2], waveforms[2:-1:2])
+    np.testing.assert_array_equal(clips.waveforms[-1], waveforms[-1])
+    np.testing.assert_array_equal(np.concatenate(list(clips.target_blocks())), clips.targets)
+    with pytest.raises(IndexError):
+        clips.read([8])
+
+
+def test_only_the_shard_that_changed_is_packed_again(root):
+    before = [path.stat() for path in pack(root, shards=4).paths]
+    touch_clip(root, None)
+    after = [path.stat() for path in pack(root, shards=4).paths]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True, True]
+
+
+def test_shards_of_different_settings_do_not_mix(root):
+    folder = root.parent / "packed"
+    pack(root, shards=2)
+    datasets.pack(as_dataset(root), folder / "short.h5", RATE, SECONDS / 2)
+    with pytest.raises(DataError, match=r"short.h5 doesn't belong to .*part00"):
+        PackedClips([folder / "set.part00.h5", folder / "short.h5"])
 
 
 # --- real recordings ----------------------------------------------------------------------------------------------
