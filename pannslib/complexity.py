@@ -89,7 +89,9 @@ def count(model: PannsModel, seconds: float = 10) -> Complexity:
     """
     samples = _samples(model, seconds)
     front_ends = model.front_ends if isinstance(model, LogMelInput) else []
-    rows = [row for number, front_end in enumerate(front_ends, 1) for row in _front_end_rows(front_end, samples, number)]
+    rows = [
+        row for number, front_end in enumerate(front_ends, 1) for row in _front_end_rows(front_end, samples, number)
+    ]
     rows += _network_rows(model, samples)
     layers = pd.DataFrame(rows, columns=COLUMNS)
     front_end = layers["kind"] == "front end"

@@ -82,8 +82,8 @@ def import_torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
     except (ImportError, OSError, RuntimeError) as fault:
         raise ModelError(
-            f"torchvision is installed, but not for this torch ({torch.__version__}): {fault}. Install the version that "
-            f"belongs to it: {INSTALL}."
+            f"torchvision is installed, but not for this torch ({torch.__version__}): {fault}. Install the version "
+            f"that belongs to it: {INSTALL}."
         ) from fault
 
 
@@ -467,7 +467,8 @@ def load_weights(model: ImageNetModel, source: str | Path) -> ImageNetModel:
     """
     if model.width != 1:
         raise ModelError(
-            f"{model.name} was created with width {model.width:g}; ImageNet's weights need the published network, width=1."
+            f"{model.name} was created with width {model.width:g}; ImageNet's weights need the published network, "
+            "width=1."
         )
     from pannslib.models.checkpoints import load_checkpoint
 
@@ -488,7 +489,6 @@ def _download(model: ImageNetModel) -> dict[str, Tensor]:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, EOFError) as fault:  # no network, no space; a wrong hash; a damaged file
         raise CheckpointError(
-            f"{weights.url} can't be had ({fault}). Download it by other means and put it into {_hub_folder()}, or give "
-            "its path to load_weights(model, path)."
+            f"{weights.url} can't be had ({fault}). Download it by other means and put it into {_hub_folder()}, or "
+            "give its path to load_weights(model, path)."
         ) from fault
-

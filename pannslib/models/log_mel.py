@@ -15,7 +15,12 @@ class LogMelInput(PannsModel):
         front_end = settings.front_end
         self.log_mel = LogMel(front_end, settings.method)
         # an eighth of the bins at all numbers of them: the authors' code
-        self.spec_augment = SpecAugment(bins=front_end.mel_bins // 8) if spec_augment else nn.Identity()
+        # the published stripes are those of 10 s clips
+        full_length = front_end.frames(10 * front_end.sample_rate)
+        augment = SpecAugment(bins=front_end.mel_bins // 8, full_length=full_length)
+        self.spec_augment = augment if spec_augment else nn.Identity()
+
+    spectrograms = 1  # how many log-mels the network sees of a clip
 
     @property
     def front_ends(self) -> list[FrontEnd]:

@@ -66,12 +66,17 @@ class ClipSource:
         return audio.sample_count(self.packed.waveforms.shape[1] / self.packed.sample_rate, self.rate)
 
     def _log_mel_gib(self, model) -> float:
-        return len(self) * model.front_end.frames(self.samples) * model.front_end.mel_bins * 4 / 2**30
+        return len(self) * math.prod(self._shape(model)) * 4 / 2**30
+
+    def _shape(self, model) -> tuple[int, int, int]:
+        """Of a clip's log-mels: (spectrograms, frames, mel_bins)."""
+        return model.spectrograms, model.front_end.frames(self.samples), model.front_end.mel_bins
 
     def _stored(self, model) -> np.ndarray:
-        """The log-mels of all clips, float32 (clips, 1, frames, mel_bins), from the file or computed into it."""
+        """The log-mels of all clips, float32 (clips, spectrograms, frames, mel_bins), from the file or computed into it."""
         key = [self.packed.fingerprint, len(self), self.packed.waveforms.shape[1], self.packed.sample_rate]
-        key += [repr(model.front_end), self.resampling if self.rate != self.packed.sample_rate else ""]
+        key += [repr(model.front_end), *([model.spectrograms] if model.spectrograms > 1 else [])]
+        key += [self.resampling if self.rate != self.packed.sample_rate else ""]
         path = self.packed.path.parent / "log_mels" / f"{self.packed.path.stem}_{files.digest(key)}.npy"
         path.parent.mkdir(exist_ok=True)
         with FileLock(path.parent / f".{path.stem}.lock"):
@@ -83,8 +88,7 @@ class ClipSource:
     @torch.no_grad()
     def _compute(self, model, path: Path) -> None:
         """Write the log-mels of all clips to ``path``, computed by the model's front end on its device."""
-        shape = (len(self), 1, model.front_end.frames(self.samples), model.front_end.mel_bins)
-        store = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        store = np.lib.format.open_memmap(path, "w+", np.float32, (len(self), *self._shape(model)))
         bar = progress.bar(len(self), "log-mel", unit="clip")
         for start in range(0, len(self), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self)))
