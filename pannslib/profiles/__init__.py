@@ -68,12 +68,36 @@ class RavdessMiniature(Settings):
     files_per_actor: Literal[15, 30, 60]
 
 
+class GtzanMiniature(Settings):
+    """Sizes of the GTZAN miniature: ten genres."""
+
+    clips_per_genre: Annotated[int, Field(ge=2, le=100)]
+    seconds: Annotated[float, Field(ge=1, le=30)]
+
+
+class UrbanSound8KMiniature(Settings):
+    """Sizes of the UrbanSound8K miniature: ten classes, ten folds."""
+
+    clips_per_class_and_fold: Annotated[int, Field(ge=1, le=100)]
+    seconds: Annotated[float, Field(ge=0.5, le=4)]
+
+
+class OwnDataMiniature(Settings):
+    """Sizes of the example of one's own data: ten spoken digits."""
+
+    speakers: Annotated[int, Field(ge=2, le=12)]
+    takes: Annotated[int, Field(ge=1, le=100)]
+
+
 class Miniatures(Settings):
     """Sizes of all miniatures."""
 
     audioset: AudioSetMiniature
     esc50: Esc50Miniature
+    gtzan: GtzanMiniature
     ravdess: RavdessMiniature
+    urbansound8k: UrbanSound8KMiniature
+    own_data: OwnDataMiniature
 
 
 class Optimisation(Settings):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from pannslib.datasets.miniature import audioset, esc50, ravdess
+from pannslib.datasets.miniature import audioset, esc50, gtzan, own_data, ravdess, urbansound8k
 from pannslib.errors import DataError
 from pannslib.progress import bar
 
@@ -46,7 +46,10 @@ class Miniature:
 MINIATURES = {
     "audioset": Miniature("Mini-AudioSet", audioset.write, audioset.clips, audioset.SIZES),
     "esc50": Miniature("ESC-50 miniature", esc50.write, esc50.clips, esc50.SIZES),
+    "gtzan": Miniature("GTZAN miniature", gtzan.write, gtzan.clips, gtzan.SIZES),
     "ravdess": Miniature("RAVDESS miniature", ravdess.write, ravdess.clips, ravdess.SIZES),
+    "urbansound8k": Miniature("UrbanSound8K miniature", urbansound8k.write, urbansound8k.clips, urbansound8k.SIZES),
+    "own_data": Miniature("Spoken digits, synthetic", own_data.write, own_data.clips, own_data.SIZES),
 }
 
 
