@@ -73,7 +73,7 @@ class ClipSource:
         return model.spectrograms, model.front_end.frames(self.samples), model.front_end.mel_bins
 
     def _stored(self, model) -> np.ndarray:
-        """The log-mels of all clips, float32 (clips, spectrograms, frames, mel_bins), from the file or computed into it."""
+        """The log-mels of all clips, float32 (clips, spectrograms, frames, mel_bins), from the file or made into it."""
         key = [self.packed.fingerprint, len(self), self.packed.waveforms.shape[1], self.packed.sample_rate]
         key += [repr(model.front_end), *([model.spectrograms] if model.spectrograms > 1 else [])]
         key += [self.resampling if self.rate != self.packed.sample_rate else ""]
