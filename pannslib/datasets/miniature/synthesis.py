@@ -274,14 +274,19 @@ def normalised(wave: np.ndarray, rate: int) -> np.ndarray:
     return wave / np.float32(max(loudest(wave, rate), 1e-9))
 
 
-def write_wav(path: Path, wave: np.ndarray, rate: int) -> None:
-    """Write float samples as 16-bit mono WAV; what lies beyond full scale is turned down, never wrapped or cut."""
+def write_wav(path: Path, wave: np.ndarray, rate: int, bits: int = 16) -> None:
+    """Write float samples `(samples,)` or `(samples, channels)` as WAV of 16 or 24 bits.
+
+    What lies beyond full scale is turned down, never wrapped or cut.
+    """
     peak = float(np.max(np.abs(wave)))
-    scaled = wave * (32767.0 * min(1.0, 0.999 / max(peak, 1e-9)))
-    soundfile.write(path, np.rint(scaled).astype(np.int16), rate, subtype="PCM_16", format="WAV")
+    scaled = np.rint(wave * ((2 ** (bits - 1) - 1) * min(1.0, 0.999 / max(peak, 1e-9))))
+    # soundfile takes the upper bits of 32 where it is to write 24
+    stored = scaled.astype(np.int16) if bits == 16 else scaled.astype(np.int32) << (32 - bits)
+    soundfile.write(path, stored, rate, subtype=f"PCM_{bits}", format="WAV")
 
 
-def write_csv(path: Path, rows: Iterable[tuple]) -> None:
+def write_csv(path: Path, rows: Iterable[tuple], delimiter: str = ",") -> None:
     """Write rows, the header first, as CSV in UTF-8 with lines that end in a line feed on every system."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+        csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
