@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ BLOCK_FRAMES = 1 << 20  # read at once: a header may promise more frames than me
 UNKNOWN_SIZE = 0x7FFF_F000  # sizes from here on are what streaming programs write when they do not know the length
 OGG_TAIL = 1 << 16  # bytes; no Ogg page is longer than 65,307
 DOWNLOAD_AGAIN = "Download or export the file again, or leave it out."
+FROM_VIDEO = (
+    "It is a video, or sound packed like one; take the sound out, for instance by: ffmpeg -i video.mp4 -vn sound.wav"
+)
 
 
 @dataclass(frozen=True)
@@ -82,21 +85,48 @@ def decode(path: str | Path) -> tuple[np.ndarray, AudioInfo]:
     path = Path(path)
     with _open(path) as file:
         announced = file.frames
-        blocks = _read_blocks(path, file)
-        log = file.extra_info
+        blocks = [block.mean(axis=1, dtype=np.float32) for block in _read_blocks(path, file)]
         about = _info(file, sum(map(len, blocks)))
-    shortfall = CONTAINER_CHECKS.get(about.format, _shortfall_of_others)(path, log)
-    if shortfall is None and announced != about.frames and announced < 2**62:  # libsndfile's sign for "unknown"
-        shortfall = f"its header promises {announced:,} frames, but only {about.frames:,} can be decoded"
-    if shortfall:
-        raise AudioError(f"{path} is truncated: {shortfall}. {DOWNLOAD_AGAIN}")
-    if not about.frames:
-        raise AudioError(f"{path} holds no samples. {DOWNLOAD_AGAIN}")
-    waveform = np.concatenate([block.mean(axis=1, dtype=np.float32) for block in blocks])
+        _check_whole(path, file, announced, about)
+    waveform = np.concatenate(blocks)
     bad = np.count_nonzero(~np.isfinite(waveform))
     if bad:
         raise AudioError(f"{path} has {bad:,} samples that are NaN or infinite. {DOWNLOAD_AGAIN}")
     return waveform, about
+
+
+def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """The mono waveform of a sound file of any length, block by block: what `load` gives, at constant memory.
+
+    Args:
+        path: as for `load`.
+        sample_rate: wanted, Hz.
+
+    Yields:
+        float32 (samples,), some seconds each; together they are the waveform, within 1e-6.
+
+    Raises:
+        AudioError: as for `load`. A file that turns out to be truncated or not finite does so only when that is met.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        announced, rate, frames, given = file.frames, file.samplerate, 0, 0
+        resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", "VHQ")
+        for block in _read_blocks(path, file):
+            mono = block.mean(axis=1, dtype=np.float32)
+            frames += len(mono)
+            bad = np.count_nonzero(~np.isfinite(mono))
+            if bad:
+                raise AudioError(f"{path} has {bad:,} samples that are NaN or infinite. {DOWNLOAD_AGAIN}")
+            if resampler is not None:
+                mono = resampler.resample_chunk(mono)
+            given += len(mono)
+            if len(mono):
+                yield mono
+        _check_whole(path, file, announced, _info(file, frames))
+        if resampler is not None:
+            rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            yield fit_length(rest, max(1, round(frames * sample_rate / rate)) - given)
 
 
 def resample(waveform: np.ndarray, sample_rate: int, wanted_rate: int) -> np.ndarray:
@@ -192,28 +222,45 @@ def _open(path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
-        raise AudioError(f"{path} is no sound file that can be decoded ({reason}). {DOWNLOAD_AGAIN}") from error
+        what_to_do = FROM_VIDEO if _is_video(path) else DOWNLOAD_AGAIN
+        raise AudioError(f"{path} is no sound file that can be decoded ({reason}). {what_to_do}") from error
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a file begins as an MP4, QuickTime, Matroska, WebM or AVI does."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head[4:8] in (b"ftyp", b"moov") or head[:4] == b"\x1aE\xdf\xa3" or head[8:12] == b"AVI "
 
 
 def _info(file: soundfile.SoundFile, frames: int) -> AudioInfo:
     return AudioInfo(frames / file.samplerate, file.samplerate, file.channels, frames, file.subtype, file.format)
 
 
-def _read_blocks(path: Path, file: soundfile.SoundFile) -> list[np.ndarray]:
+def _read_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """All that can be decoded, as float32 (frames, channels) blocks."""
-    blocks = []
     try:
         while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-            blocks.append(block)
+            yield block
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise AudioError(
             f"{path} is damaged or truncated: decoding stops early ({reason}). {DOWNLOAD_AGAIN}"
         ) from error
-    return blocks
 
 
 # --- is the file whole? libsndfile takes a truncated file as a shorter one, so the container is asked ------------
+
+
+def _check_whole(path: Path, file: soundfile.SoundFile, announced: int, about: AudioInfo) -> None:
+    """Raise `AudioError` if a file that was read to its end holds less than it says, or nothing."""
+    shortfall = CONTAINER_CHECKS.get(about.format, _shortfall_of_others)(path, file.extra_info)
+    if shortfall is None and announced != about.frames and announced < 2**62:  # libsndfile's sign for "unknown"
+        shortfall = f"its header promises {announced:,} frames, but only {about.frames:,} can be decoded"
+    if shortfall:
+        raise AudioError(f"{path} is truncated: {shortfall}. {DOWNLOAD_AGAIN}")
+    if not about.frames:
+        raise AudioError(f"{path} holds no samples. {DOWNLOAD_AGAIN}")
 
 
 def _wav_shortfall(path: Path, log: str) -> str | None:
