@@ -68,6 +68,31 @@ class RavdessMiniature(Settings):
     files_per_actor: Literal[15, 30, 60]
 
 
+class Dcase2019Task1aMiniature(Settings):
+    """Sizes of the acoustic scenes miniature: ten scenes, stereo; three clips a place."""
+
+    seconds: Annotated[float, Field(ge=1, le=10)]  # 10 in the real set
+    training_per_scene: Annotated[int, Field(ge=1, le=1000)]
+    test_per_scene: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Dcase2018Task2Miniature(Settings):
+    """Sizes of the FSDKaggle2018 miniature: clips of 0.3 s and more, in a long tail."""
+
+    classes: Annotated[int, Field(ge=2, le=16)]
+    largest_class: Annotated[int, Field(ge=2, le=1000)]  # training clips
+    test_per_class: Annotated[int, Field(ge=1, le=1000)]
+    longest: Annotated[float, Field(ge=1, le=30)]  # seconds; 30 in the real set
+
+
+class MsosMiniature(Settings):
+    """Sizes of the Making Sense of Sounds miniature: five categories with seven kinds of event each."""
+
+    seconds: Annotated[float, Field(ge=1, le=10)]
+    development_per_category: Annotated[int, Field(ge=6, le=1000)]
+    evaluation_per_category: Annotated[int, Field(ge=2, le=1000)]
+
+
 class GtzanMiniature(Settings):
     """Sizes of the GTZAN miniature: ten genres."""
 
@@ -94,6 +119,9 @@ class Miniatures(Settings):
 
     audioset: AudioSetMiniature
     esc50: Esc50Miniature
+    dcase2019_task1a: Dcase2019Task1aMiniature
+    dcase2018_task2: Dcase2018Task2Miniature
+    msos: MsosMiniature
     gtzan: GtzanMiniature
     ravdess: RavdessMiniature
     urbansound8k: UrbanSound8KMiniature
@@ -276,7 +304,7 @@ def _name(path: Path) -> str:
 
 def _read_floats(content: dict) -> dict:
     """Accept `1` and `1e-3` where a number may have a fraction: YAML reads the first as int, the second as str."""
-    floats = {"seconds", "learning_rate", "width", "cache_gib", "share"}
+    floats = {"seconds", "learning_rate", "width", "cache_gib", "share", "longest"}
 
     def convert(key, value):
         if isinstance(value, dict):

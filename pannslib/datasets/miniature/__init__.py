@@ -20,7 +20,17 @@ from pathlib import Path
 
 import psutil
 
-from pannslib.datasets.miniature import audioset, esc50, gtzan, own_data, ravdess, urbansound8k
+from pannslib.datasets.miniature import (
+    audioset,
+    dcase2018_task2,
+    dcase2019_task1a,
+    esc50,
+    gtzan,
+    msos,
+    own_data,
+    ravdess,
+    urbansound8k,
+)
 from pannslib.errors import DataError
 from pannslib.progress import bar
 
@@ -46,6 +56,13 @@ class Miniature:
 MINIATURES = {
     "audioset": Miniature("Mini-AudioSet", audioset.write, audioset.clips, audioset.SIZES),
     "esc50": Miniature("ESC-50 miniature", esc50.write, esc50.clips, esc50.SIZES),
+    "dcase2019_task1a": Miniature(
+        "Acoustic scenes miniature", dcase2019_task1a.write, dcase2019_task1a.clips, dcase2019_task1a.SIZES
+    ),
+    "dcase2018_task2": Miniature(
+        "FSDKaggle2018 miniature", dcase2018_task2.write, dcase2018_task2.clips, dcase2018_task2.SIZES
+    ),
+    "msos": Miniature("MSoS miniature", msos.write, msos.clips, msos.SIZES),
     "gtzan": Miniature("GTZAN miniature", gtzan.write, gtzan.clips, gtzan.SIZES),
     "ravdess": Miniature("RAVDESS miniature", ravdess.write, ravdess.clips, ravdess.SIZES),
     "urbansound8k": Miniature("UrbanSound8K miniature", urbansound8k.write, urbansound8k.clips, urbansound8k.SIZES),
