@@ -130,6 +130,15 @@ JOBS = {
         *(_training_job(name) for name in RUNS),
         *(_transfer_job(task) for task in TRANSFER_TASKS),
         Job(
+            "transfer_compared",
+            "Transfer, all tasks side by side",
+            "11_transfer_compared",
+            "page",
+            ("transfer_compared", "transfer_gains"),
+            tuple(f"transfer_{task}" for task in TRANSFER_TASKS),
+            tuple(TRANSFER_TASKS),
+        ),
+        Job(
             "quickstart",
             "Quickstart",
             "01_quickstart",
@@ -310,10 +319,11 @@ class Plan:
         return self.settings(f"transfer_{task}" if task in TRANSFER_TASKS else PRETRAINING).seconds
 
     def packed(self, task: str, progress: bool = False) -> "datasets.PackedClips":
-        """The clips of ``task`` at 32 kHz, all of one length, packed to HDF5 once and then reused."""
+        """The clips of ``task`` (or their segments) at 32 kHz, all of one length, packed to HDF5 once and reused."""
         dataset, seconds = self.dataset(task), self.seconds(task)
+        segments = task in TRANSFER_TASKS and self.settings(f"transfer_{task}").segments
         path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
-        return datasets.pack(dataset, path, sample_rate=SAMPLE_RATE, seconds=seconds, progress=progress)
+        return datasets.pack(dataset, path, SAMPLE_RATE, seconds, progress=progress, segments=segments)
 
     def data_stamp(self, task: str) -> str:
         """What changes when the data of ``task`` does, known without making or reading a clip."""

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from pannslib.report.style import FAMILY_COLOURS, STRATEGY_COLOURS
+from pannslib.report.style import FAMILY_COLOURS
 
 
 def waveform_and_log_mel(waveform: np.ndarray, log_mel: np.ndarray, sample_rate: int, hop: int, title: str):
@@ -153,40 +153,6 @@ def loss_curve(losses: pd.DataFrame, ax):
     rate.plot(losses["iteration"], losses["learning_rate"], color="0.6", linewidth=1)
     rate.set(ylabel="Learning rate (grey)", ylim=(0, None))
     rate.grid(False)
-    return ax
-
-
-def fold_spread(folds: pd.DataFrame, titles: dict[str, str], published: dict[str, float], chance: float, ax):
-    """Accuracy on every test fold (points), its mean (bar) and the paper's number (open diamond), a row a strategy.
-
-    Args:
-        folds: a row a strategy and fold: strategy, fold, accuracy.
-        titles: strategy -> how it is called.
-        published: strategy -> the paper's accuracy, on the whole real data set.
-        chance: accuracy of a guess.
-    """
-    names = list(titles)
-    for row, name in enumerate(names):
-        values = folds.loc[folds["strategy"] == name, "accuracy"].to_numpy()
-        height = len(names) - 1 - row
-        ax.barh(height, values.mean(), height=0.5, color=STRATEGY_COLOURS[name], alpha=0.35)
-        jitter = np.linspace(-0.13, 0.13, len(values)) + height
-        ax.scatter(values, jitter, s=22, color=STRATEGY_COLOURS[name], zorder=3, label="a fold" if not row else None)
-        ax.scatter(
-            published[name],
-            height,
-            marker="D",
-            s=42,
-            facecolor="white",
-            edgecolor="black",
-            zorder=2.5,
-            label="published, on the whole real data set" if not row else None,
-        )
-    ax.axvline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
-    ax.set_yticks(range(len(names) - 1, -1, -1), [titles[name] for name in names])
-    ax.set(xlabel="Accuracy on the test fold", xlim=(0, 1.02), ylim=(-0.6, len(names) - 0.4))
-    ax.grid(False, axis="y")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=3)
     return ax
 
 

@@ -2,41 +2,6 @@
 
 import pandas as pd
 
-from pannslib import transfer
-from pannslib.report.artifacts import EVIDENCE
-
-SIZES = {
-    "real": "the whole data set",
-    "partial": "a part of the data set: real recordings, but not all of them",
-    "miniature": "a miniature: synthetic sound in the official layout, not to be compared with the paper's numbers",
-}
-
-
-def task(dataset, packed, facts) -> str:
-    """What a transfer task is and how much of it there is.
-
-    Args:
-        dataset: the task's `datasets.Dataset`.
-        packed: its `PackedClips`.
-        facts: its `catalogue.TransferTask`.
-    """
-    seconds = packed.clips_report["seconds"]
-    rejected = int((packed.clips_report["status"] != "ok").sum())
-    lines = [
-        f"**{facts.title}**: {len(packed.names):,} clips of {_range(seconds)} s in "
-        f"{len(packed.classes)} classes ({', '.join(packed.classes)}); {facts.protocol}.",
-        f"This is {SIZES[packed.evidence]} ({len(packed.names):,} of {dataset.expected_clips:,} clips). "
-        f"Each clip is cut or padded to {packed.seconds:g} s.",
-    ]
-    if rejected:
-        lines.append(f"{rejected} clips can't be used and are left out; `02_data` lists them.")
-    return "\n\n".join([*lines, *dataset.notes])
-
-
-def _range(values: pd.Series) -> str:
-    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
-    return low if low == high else f"{low} to {high}"
-
 
 def training(result) -> str:
     """How well a network tags, against chance, and whether something went wrong.
@@ -135,30 +100,3 @@ def _front(cost: pd.Series, quality: pd.Series) -> list[str]:
     """The architectures that no other beats in cost without losing quality, the cheapest first."""
     order = cost.sort_values().index
     return [name for name in order if quality[name] > quality[cost < cost[name]].max() or name == order[0]]
-
-
-def transfer_task(result, task: str) -> str:
-    """Which strategy wins here, which in the paper, and what must not be compared.
-
-    Args:
-        result: a `transfer.TransferResult`.
-        task: "esc50" or "ravdess".
-    """
-    ours = result.summary().set_index("strategy")["accuracy"].sort_values(ascending=False)
-    paper = transfer.published(task).set_index("strategy")["value"].reindex(ours.index).sort_values(ascending=False)
-
-    def ranked(values: pd.Series) -> str:
-        return ", ".join(f"{transfer.STRATEGIES[name].title.lower()} {value:.3f}" for name, value in values.items())
-
-    gain, limits = ours["fine_tune"] - ours["scratch"], result.summary().set_index("strategy")
-    verdict = "makes no clear difference (the intervals overlap)"
-    if limits.loc["fine_tune", "low"] > limits.loc["scratch", "high"]:
-        verdict = "helps clearly (the intervals are apart)"
-    elif limits.loc["fine_tune", "high"] < limits.loc["scratch", "low"]:
-        verdict = "clearly does harm (the intervals are apart)"
-    return (
-        f"Here: {ranked(ours)}; a guess would reach {1 / len(result.classes):.3f}. In the paper: {ranked(paper)}.\n\n"
-        f"Fine-tuning {verdict} against training from scratch here ({gain:+.3f}); in the paper it is "
-        f"{paper['fine_tune'] - paper['scratch']:+.3f}. Our numbers are *{result.evidence}*: "
-        f"{EVIDENCE[result.evidence]}."
-    )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pannslib import catalogue, reference, transfer
+from pannslib import reference
 
 
 def data_sets(loaded: list, packed: list) -> pd.DataFrame:
@@ -54,16 +54,6 @@ def oddities(clips: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return kinds.groupby("data set", sort=False).sum().astype(int).reset_index()
-
-
-def folds(packed) -> pd.DataFrame:
-    """A row a fold: how many clips it has, from how many groups (recordings or actors).
-
-    Args:
-        packed: `datasets.PackedClips`.
-    """
-    frame = pd.DataFrame({"fold": packed.folds, "group": packed.groups})
-    return frame.groupby("fold")["group"].agg(clips="size", groups="nunique").reset_index()
 
 
 def complexity(counts: pd.DataFrame) -> pd.DataFrame:
@@ -128,38 +118,3 @@ def costs(counts: pd.DataFrame, threads: int) -> pd.DataFrame:
             "threads": threads,
         }
     )
-
-
-def transfer_task(result: "transfer.TransferResult", task: str) -> pd.DataFrame:
-    """One of Tables XIII to XVIII: a row a system, the paper's number and ours in columns of their own.
-
-    The paper's first row is the best earlier system; it has no counterpart here.
-    """
-    ours = result.summary().set_index("strategy")
-    clips = result.predictions.groupby("strategy")["clip"].nunique()
-    rows = []
-    for row in transfer.published(task).itertuples():
-        strategy = transfer.STRATEGIES.get(row.strategy)
-        there = row.strategy in ours.index
-        rows.append(
-            {
-                "system": strategy.title if strategy else f"Best earlier system {row.reference}",
-                "strategy": row.strategy,
-                "metric": row.metric,
-                "published": row.value,
-                "ours": ours.loc[row.strategy, "accuracy"] if there else None,
-                "ours, 95 % low": ours.loc[row.strategy, "low"] if there else None,
-                "ours, 95 % high": ours.loc[row.strategy, "high"] if there else None,
-                "evidence of ours": result.evidence if there else "",
-                "test clips": int(clips[row.strategy]) if there else None,
-                "folds": int(ours.loc[row.strategy, "folds"]) if there else None,
-            }
-        )
-    return pd.DataFrame(rows).astype({"test clips": "Int64", "folds": "Int64"})
-
-
-def transfer_title(task: str) -> str:
-    """How the table of a transfer task is called, with the paper's number in Roman figures."""
-    facts = catalogue.TRANSFER_TASKS[task]
-    numerals = {13: "XIII", 14: "XIV", 15: "XV", 16: "XVI", 17: "XVII", 18: "XVIII"}
-    return f"Table {numerals[facts.table]}: {facts.metric} on {facts.title}"

@@ -1,4 +1,4 @@
-"""Which clips are learnt from and which are tested: folds, or the split that a data set gives; and few clips a class."""
+"""Which clips are learnt from and which are tested: folds, or a given split; and few clips of each class."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -50,8 +50,7 @@ class Clips:
     @classmethod
     def of(cls, packed: PackedClips) -> "Clips":
         """The clips of a packed file."""
-        of_row = np.asarray(getattr(packed, "clip_of_row", np.arange(len(packed.names))), np.int64)
-        names = list(getattr(packed, "clip_names", packed.names))
+        of_row, names = packed.clip_of_row, list(packed.clip_names)
         first = np.unique(of_row, return_index=True)[1]
         return cls(names, packed.groups[first], packed.targets[first], of_row, packed.classes)
 
@@ -88,7 +87,7 @@ def splits_of(packed: PackedClips, most: int | None = None) -> tuple[list[Split]
     Raises:
         DataError: fewer than two classes, neither folds nor a split, or a recording, actor or artist on both sides.
     """
-    folds, sides = packed.folds, getattr(packed, "splits", np.full(len(packed.names), ""))
+    folds, sides = packed.folds, packed.splits
     if len(packed.classes) < 2:
         raise DataError(f"{packed.path.stem} has {len(packed.classes)} class; two at least are needed to tell apart.")
     numbers = sorted(set(folds.tolist()) - {0})
