@@ -29,8 +29,6 @@ UNKNOWN_SIZE = 0x7FFF_F000  # sizes from here on are what streaming programs wri
 OGG_TAIL = 1 << 16  # bytes; no Ogg page is longer than 65,307
 DOWNLOAD_AGAIN = "Download or export the file again, or leave it out."
 FROM_VIDEO = "It is a video, or sound packed like one; take the sound out: ffmpeg -i video.mp4 -vn sound.wav"
-    "It is a video, or sound packed like one; take the sound out, for instance by: ffmpeg -i video.mp4 -vn sound.wav"
-)
 
 
 @dataclass(frozen=True)

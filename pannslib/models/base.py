@@ -64,10 +64,12 @@ class PannsModel(nn.Module):
         name, classes, width, front_end, sample_rate (Hz): as it was created.
         embedding_size: how long an embedding is.
         takes_log_mel: whether a log-mel can take the waveform's place (where the network sees nothing else).
+        classifies_frames: whether there is a framewise output.
         unused_parameters: beginnings of the names of parameters that the published network has but doesn't use.
     """
 
     takes_log_mel = False
+    classifies_frames = False
     unused_parameters: tuple[str, ...] = ()
     classifier = "fc_audioset"
     pooled_dropout = 0.5  # before the embedding layer

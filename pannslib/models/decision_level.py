@@ -49,6 +49,8 @@ class CnnDecisionLevel(Cnn):
     The embedding is the mean of the segments' (the authors' classes return none).
     """
 
+    classifies_frames = True
+
     def __init__(self, settings, pooling: str, **options):
         self.pooling = pooling
         if pooling == "att":

@@ -98,5 +98,6 @@ class WavegramLogmel(LogMelInput, Wavegram):
         if mixup_lambda is not None:
             learned, log_mel = mixup(learned, mixup_lambda), mixup(log_mel, mixup_lambda)
         log_mel = F.avg_pool2d(self.conv_block1(log_mel), 2)
-        steps = min(learned.shape[2], log_mel.shape[2])
-        return self.network(torch.cat([log_mel[:, :, :steps], learned[:, :, :steps]], dim=1))
+        # each cut to the other's length, without asking which is longer, so that the network can be traced
+        log_mel = log_mel[:, :, : learned.shape[2]]
+        return self.network(torch.cat([log_mel, learned[:, :, : log_mel.shape[2]]], dim=1))
