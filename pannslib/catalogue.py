@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import Field, ValidationError
 
-from pannslib import __version__, datasets, files, paths, profiles
+from pannslib import __version__, datasets, files, imagenet_files, paths, profiles
 from pannslib.audioset_runs import BASE, FIGURE_4, PAPER_ROWS, RUNS
 from pannslib.errors import DataError, ProfileError
 from pannslib.profiles import Optimisation, Profile, Settings
@@ -37,7 +37,8 @@ class Job:
     name: str
     title: str
     notebook: str  # file in notebooks/, without .ipynb
-    kind: str  # "page" (nothing is trained), "benchmark" (a page that measures time), "training" or "transfer"
+    # "page" (nothing is trained), "benchmark" (a page that measures time), "training", "transfer" or "rethinking"
+    kind: str
     makes: tuple[str, ...]  # tables and figures that it must leave in figures/<profile>/
     needs: tuple[str, ...] = ()  # jobs that must be finished before
     tasks: tuple[str, ...] = ()  # data sets that it reads
@@ -65,6 +66,7 @@ TRANSFER_TASKS = {
     if task in datasets.TASKS and task in profiles.Miniatures.model_fields
 }
 PRETRAINING = BASE  # the network that transfer starts from, and the one that the notebooks use
+RETHINKING = "rethinking"  # the job of the second paper
 SAMPLE_RATE = 32_000  # Hz, at which all clips are packed (section VI-A)
 
 
@@ -139,6 +141,35 @@ JOBS = {
             tuple(TRANSFER_TASKS),
         ),
         Job(
+            RETHINKING,
+            "Rethinking CNN models: do ImageNet's networks do as well?",
+            "13_rethinking_cnn",
+            "rethinking",
+            (
+                *("rethinking_scores", "rethinking_compared", "rethinking_blocks", "rethinking_change"),
+                *("rethinking_attributions", "rethinking_tasks"),
+            ),
+            tuple(f"transfer_{task}" for task in TRANSFER_TASKS),
+            ("audioset", *TRANSFER_TASKS, "urbansound8k"),
+        ),
+        Job(
+            "own_data",
+            "Your own data",
+            "12_own_data",
+            "transfer",
+            (
+                "own_data_checks",
+                "own_data_sounds",
+                "own_data_folds",
+                "own_data_results",
+                "own_data_classes",
+                "own_data_mistakes",
+                "own_data_few_shot",
+            ),
+            (PRETRAINING,),
+            ("own_data",),
+        ),
+        Job(
             "quickstart",
             "Quickstart",
             "01_quickstart",
@@ -149,6 +180,11 @@ JOBS = {
         ),
     )
 }
+
+
+def _transfer_job_of(task: str) -> str | None:
+    """The job that transfers to a data set alone, if there is one."""
+    return next((job.name for job in JOBS.values() if job.kind == "transfer" and job.tasks == (task,)), None)
 
 
 class PageSettings(Settings):
@@ -186,6 +222,7 @@ class TrainingSettings(MachineSettings):
     share: profiles.Share
     front_end: profiles.FrontEndChanges
     resampling: profiles.Resampling
+    start_at_prior: bool
     compile: bool
 
 
@@ -202,11 +239,22 @@ class TransferSettings(MachineSettings):
     few_shot: profiles.FewShot
 
 
+class RethinkingSettings(profiles.Rethinking):
+    """Settings of the second paper's experiments."""
+
+    seed: profiles.Seed
+    threads: profiles.Threads
+    accelerator: profiles.Accelerator
+    precision: profiles.Precision
+    cache_gib: profiles.Gibibytes = Field(exclude=True)  # where log-mels are kept changes no result
+
+
 SETTINGS = {
     "page": PageSettings,
     "benchmark": BenchmarkSettings,
     "training": TrainingSettings,
     "transfer": TransferSettings,
+    "rethinking": RethinkingSettings,
 }
 
 
@@ -229,6 +277,9 @@ def _settings(job: Job, profile: Profile) -> Settings:
         network = {key: pretraining[key] for key in ("architecture", "width") if key in pretraining}
         network |= {key: value for key, value in [("architecture", sections.pop("architecture"))] if value}
         content = common | network | sections | profile.transfer.model_dump()[job.tasks[0]]
+    elif job.kind == "rethinking":
+        machine = {key: value for key, value in common.items() if key not in ("architecture", "width")}
+        content = machine | profile.rethinking.model_dump()
     else:
         content = {key: common[key] for key in SETTINGS[job.kind].model_fields}
     change = profile.runs.get(job.name, {})
@@ -316,12 +367,15 @@ class Plan:
 
     def seconds(self, task: str) -> float:
         """The length that the clips of ``task`` are cut or padded to."""
-        return self.settings(f"transfer_{task}" if task in TRANSFER_TASKS else PRETRAINING).seconds
+        if task == "urbansound8k":
+            return self.settings(RETHINKING).urbansound8k.seconds
+        return self.settings(_transfer_job_of(task) or PRETRAINING).seconds
 
     def packed(self, task: str, progress: bool = False) -> "datasets.PackedClips":
         """The clips of ``task`` (or their segments) at 32 kHz, all of one length, packed to HDF5 once and reused."""
         dataset, seconds = self.dataset(task), self.seconds(task)
-        segments = task in TRANSFER_TASKS and self.settings(f"transfer_{task}").segments
+        job = _transfer_job_of(task)
+        segments = job is not None and self.settings(job).segments
         path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
         return datasets.pack(dataset, path, SAMPLE_RATE, seconds, progress=progress, segments=segments)
 
@@ -376,6 +430,16 @@ class Plan:
             )
         return files.sha256(path)
 
+    def weight_folders(self) -> list[Path]:
+        """Where files of ImageNet weights are looked for."""
+        return [self.data_root / "imagenet", self.data_root / "raw" / "imagenet"] if self.data_root else []
+
+    def imagenet_weights(self) -> dict[str, list]:
+        """The files of ImageNet weights that are there: network -> name, size and time, so that others are noticed."""
+        found = {name: imagenet_files.find(name, self.weight_folders()) for name in imagenet_files.STEMS}
+        stats = {name: (path.name, path.stat()) for name, path in found.items() if path}
+        return {name: [file, stat.st_size, stat.st_mtime_ns] for name, (file, stat) in stats.items()}
+
     def inputs(self, name: str) -> dict:
         """Everything that the results of job ``name`` depend on, its needs' results aside."""
         job = self.job(name)
@@ -386,6 +450,7 @@ class Plan:
             "settings": self.settings(name).model_dump(),
             "data": {task: self.data_stamp(task) for task in job.tasks},
             **({"weights": self._weights(name)} if job.kind == "transfer" else {}),
+            **({"weights": self.imagenet_weights()} if job.kind == "rethinking" else {}),
         }
 
     def digest(self, name: str) -> str:

@@ -220,16 +220,20 @@ class SpecAugment(nn.Module):
         frames: max_width in time, frames.
         bins: max_width in frequency, mel bins.
         stripes: how many of either kind.
+        full_length: frames of the clips that ``frames`` is meant for; shorter ones get narrower stripes in
+            proportion. None: all get the same.
     """
 
-    def __init__(self, frames: int = 64, bins: int = 8, stripes: int = 2):
+    def __init__(self, frames: int = 64, bins: int = 8, stripes: int = 2, full_length: int | None = None):
         super().__init__()
-        self.frames, self.bins, self.stripes = frames, bins, stripes
+        self.frames, self.bins, self.stripes, self.full_length = frames, bins, stripes, full_length
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         if not self.training:
             return spectrogram
-        in_time = self._striped(spectrogram, spectrogram.shape[2], self.frames)[:, None, :, None]
+        length = spectrogram.shape[2]
+        share = min(1.0, length / self.full_length) if self.full_length else 1.0
+        in_time = self._striped(spectrogram, length, max(1, round(share * self.frames)))[:, None, :, None]
         in_frequency = self._striped(spectrogram, spectrogram.shape[3], self.bins)[:, None, None, :]
         return spectrogram.masked_fill(in_time | in_frequency, 0)
 

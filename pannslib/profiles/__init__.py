@@ -158,6 +158,7 @@ class Training(Settings):
     share: Share = 1.0  # of the training clips, drawn by the seed (Table VIII)
     front_end: FrontEndChanges = FrontEndChanges()
     resampling: Resampling = "resample"  # to 16 and 8 kHz; the paper dropped samples instead ("decimate")
+    start_at_prior: bool = False  # the classifier begins with the classes' frequencies, which short runs can't learn
     compile: bool = False  # compile the network: pays off in long runs
 
 
@@ -196,6 +197,34 @@ class Transfer(Settings):
     msos: TransferTask
     gtzan: TransferTask
     ravdess: TransferTask
+    own_data: TransferTask
+
+
+ImageNetNetwork = Literal["DenseNet201", "ResNet50", "InceptionV3"]
+
+
+class DecayedOptimisation(Optimisation):
+    """The same, with Adam's weight decay."""
+
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-3
+
+
+class Rethinking(Settings):
+    """The second paper: ImageNet's networks on mel images. The defaults are its settings, where they are known."""
+
+    weights: Literal["local", "download"] = "local"  # whether torchvision's may be fetched where there is no file
+    width: Width = 1.0  # of networks without ImageNet's weights, which need the published width
+    front_end: FrontEndChanges = FrontEndChanges()
+    seconds: Seconds | None = None  # of each clip that the networks see, from its beginning; all where it isn't given
+    runs: Annotated[int, Field(ge=1, le=100)] = 5  # that differ by chance alone, and make up an ensemble
+    folds: Folds | None = None  # test folds to run; all where it isn't given
+    copies: Annotated[int, Field(ge=1, le=100)] = 3  # altered ones of each training clip, where there is augmentation
+    optimisation: DecayedOptimisation
+    studied: ImageNetNetwork = "DenseNet201"  # the network of the analyses
+    compared: Annotated[list[ImageNetNetwork], Field(min_length=1)] = ["DenseNet201", "ResNet50", "InceptionV3"]
+    stand_in: DecayedOptimisation  # on AudioSet, of the studied network where there are no ImageNet weights
+    points: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000  # of a layer, that SVCCA is computed from
+    urbansound8k: TransferTask  # the data set that the PANNs' paper doesn't have
 
 
 class Profile(Settings):
@@ -213,6 +242,11 @@ class Profile(Settings):
     miniatures: Miniatures
     training: Training
     transfer: Transfer
+    rethinking: Rethinking = Rethinking(
+        optimisation=DecayedOptimisation(iterations=5000, batch_size=32, learning_rate=1e-4),
+        stand_in=DecayedOptimisation(iterations=20_000, batch_size=32, learning_rate=1e-3),
+        urbansound8k=TransferTask(seconds=4.0),
+    )
     runs: dict[str, dict[str, Any]] = {}  # differences for single runs of the catalogue
 
 
@@ -304,7 +338,7 @@ def _name(path: Path) -> str:
 
 def _read_floats(content: dict) -> dict:
     """Accept `1` and `1e-3` where a number may have a fraction: YAML reads the first as int, the second as str."""
-    floats = {"seconds", "learning_rate", "width", "cache_gib", "share", "longest"}
+    floats = {"seconds", "learning_rate", "width", "cache_gib", "share", "longest", "weight_decay"}
 
     def convert(key, value):
         if isinstance(value, dict):
