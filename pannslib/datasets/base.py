@@ -197,13 +197,16 @@ def assemble(
     """
     if not clips:
         raise DataError(f"{root}: no clip of {title} is there. Complete the download, or choose another data root.")
-    present = sorted({number for clip in clips for number in clip.targets})
+    # of two million clips many have the same classes
+    kinds = {clip.targets for clip in clips}
+    present = sorted({number for targets in kinds for number in targets})
     index = {number: position for position, number in enumerate(present)}
+    labels = {targets: tuple(sorted(index[number] for number in targets)) for targets in kinds}
     frame = pd.DataFrame(
         {
             "clip": [clip.clip for clip in clips],
             "path": [clip.path for clip in clips],
-            "labels": [tuple(sorted(index[number] for number in clip.targets)) for clip in clips],
+            "labels": [labels[clip.targets] for clip in clips],
             "fold": np.array([clip.fold for clip in clips], np.int64),
             "group": [clip.group for clip in clips],
             "split": [clip.split for clip in clips],

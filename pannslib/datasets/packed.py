@@ -75,7 +75,7 @@ class PackedClips:
         self.path = Path(name) if name else self.paths[0]
         self._wanted_seconds = seconds
         headers = [_read_header(part) for part in self.paths]
-        self._rows = [rows for rows, _, _, _ in headers]
+        self.rows = [rows for rows, *_ in headers]  # of each file
         self._stored_samples = headers[0][1]
         self.attributes = headers[0][3]
         self._evidence = {str(attributes.get("evidence", "real")) for *_, attributes in headers}
@@ -92,7 +92,7 @@ class PackedClips:
         return PackedClips, (self.paths, self.path, self._wanted_seconds)
 
     def __len__(self) -> int:
-        return sum(self._rows)
+        return sum(self.rows)
 
     def _column(self, name: str) -> np.ndarray | None:
         """A column of all files, or None where one of them lacks it."""
@@ -120,7 +120,7 @@ class PackedClips:
         if clips is None:
             return np.arange(len(self))
         # every file numbers its own clips from 0
-        ends = np.cumsum(self._rows)[:-1]
+        ends = np.cumsum(self.rows)[:-1]
         parts = np.split(clips, ends)
         before = np.cumsum([0, *(part[-1] + 1 if len(part) else 0 for part in parts)])[:-1]
         return np.concatenate([part + first for part, first in zip(parts, before, strict=True)])
@@ -142,7 +142,7 @@ class PackedClips:
 
     def target_blocks(self) -> Iterator[np.ndarray]:
         """The targets, bool (some rows, classes) at a time: AudioSet's as a whole take 1 GB."""
-        for path, rows in zip(self.paths, self._rows, strict=True):
+        for path, rows in zip(self.paths, self.rows, strict=True):
             with h5py.File(path, "r") as store:
                 for start in range(0, rows, BLOCK_ROWS):
                     yield store["target"][start : start + BLOCK_ROWS].astype(bool, copy=False)
@@ -173,7 +173,7 @@ class PackedClips:
         if splits is not None:
             return splits
         named = [next((s for s in AUTHORS_SPLITS if path.name.startswith(s)), "") for path in self.paths]
-        return np.repeat(np.array(named, dtype=object), self._rows)
+        return np.repeat(np.array(named, dtype=object), self.rows)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
