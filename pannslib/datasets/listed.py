@@ -62,25 +62,27 @@ class Part:
 
     def __init__(self, paths: Sequence[PurePosixPath]):
         self.paths = paths
-        self._named: dict[str, PurePosixPath] = {}
+        self._found: dict[tuple[str, str], PurePosixPath] = {}  # folder or "", key of the name -> the first such file
         for path in paths:
-            keys = [path.name, path.name.casefold()]
-            if path.suffix.casefold() in AUDIO:
-                keys.append(path.stem.casefold() + "/")  # no file name has a slash
-            for key in keys:
-                self._named.setdefault(key, path)
-                self._named.setdefault(f"{path.parent.name.casefold()}/{key}", path)
+            for key in _keys(path.name) if path.suffix.casefold() in AUDIO else _keys(path.name)[:2]:
+                self._found.setdefault((path.parent.name.casefold(), key), path)
+                self._found.setdefault(("", key), path)
 
     def find(self, name: str, folder: str = "") -> str | None:
         """The path (relative to the root) of the file of this name, or None.
 
         A file in `folder` goes first; letters of another case and another audio format will do.
         """
-        for place in (f"{folder.casefold()}/", "") if folder else ("",):
-            for key in (name, name.casefold(), name.rpartition(".")[0].casefold() + "/"):
-                if place + key in self._named:
-                    return str(self._named[place + key])
+        for place in dict.fromkeys((folder.casefold(), "")):
+            for key in _keys(name):
+                if (place, key) in self._found:
+                    return str(self._found[place, key])
         return None
+
+
+def _keys(name: str) -> tuple[str, str, str]:
+    """What a file is found by, best first: its name as it is, in any case, and with any extension."""
+    return f"={name}", f"~{name.casefold()}", f"*{name.rpartition('.')[0].casefold()}"
 
 
 @dataclass

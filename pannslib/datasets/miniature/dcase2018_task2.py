@@ -73,6 +73,12 @@ def _tune(rng, samples, rate, lowest, highest, strengths, attack, swing=0.0, air
     return wave
 
 
+def knock(rng, samples, rate):
+    """Raps on a door; the first comes at once."""
+    wave = door_wood_knock(rng, samples + rate, rate)
+    return wave[np.flatnonzero(wave)[0] :][:samples]
+
+
 def flute(rng, samples, rate):
     """Few harmonics, much breath, a slow start and a vibrato."""
     slope = rng.uniform(-15, -9)
@@ -164,7 +170,7 @@ def shatter(rng, samples, rate):
 
 def tearing(rng, samples, rate):
     """Paper or cloth that is torn: dry crackles as dense as noise, in one or several pulls."""
-    pull = np.clip(np.abs(tone(between(rng, 0.4, 2), samples, rate, rng.random())) * 1.5 - 0.4, 0, 1)
+    pull = np.clip(np.abs(tone(between(rng, 0.4, 2), samples, rate, rng.uniform(0.1, 0.4))) * 1.5 - 0.4, 0, 1)
     specks = np.zeros(samples, np.float32)
     moments = rng.integers(0, samples, int(between(rng, 300, 3000) * samples / rate) + 1)
     specks[moments] = rng.normal(0, 1, len(moments))
@@ -179,7 +185,8 @@ def squeak(rng, samples, rate):
     pitch = between(rng, 700, 3000) * np.exp2(
         contour(samples, *rng.normal(0, 0.25, slides)) + wander(rng, samples, rate, 40, 0.04)
     )
-    loud = np.clip(wander(rng, samples, rate, between(rng, 2, 6), 1.0) + 0.3, 0, 1.5)
+    force = wander(rng, samples, rate, between(rng, 2, 6), 1.0)
+    loud = np.clip(force - np.median(force) + 0.3, 0, 1.5)
     return harmonic_tone(pitch, partials(8, rng.uniform(-9, -2)), samples, rate) * loud
 
 
@@ -258,7 +265,7 @@ SOUNDS: dict[str, Callable[..., np.ndarray]] = {
     "Bark": bark,
     "Cough": cough,
     "Laughter": laughter,
-    "Knock": door_wood_knock,
+    "Knock": knock,
     "Bass_drum": bass_drum,
     "Cowbell": cowbell,
     "Tearing": tearing,

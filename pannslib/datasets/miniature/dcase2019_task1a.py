@@ -57,7 +57,7 @@ UNUSED = 1  # clips of each scene that are in neither part
 def people(rng, samples, rate):
     """Many who talk at once: voices at the rhythm of syllables, none to be understood."""
     wave = np.zeros(samples, np.float32)
-    for _ in range(rng.integers(3, 6)):
+    for _ in range(rng.integers(3, 5)):
         pitch = between(rng, 95, 260) * np.exp2(wander(rng, samples, rate, 3, 0.15))
         talk = np.clip(wander(rng, samples, rate, 5, 0.7) + 0.2, 0, 1.5)
         mouth = ((between(rng, 400, 800), 0.5, 12.0), (between(rng, 1100, 2200), 0.4, 10.0))
@@ -413,11 +413,10 @@ def listen(rng: np.random.Generator, place: Place, samples: int) -> np.ndarray:
         for side, ear in enumerate(ears):
             shift = max(late, 0) if side else max(-late, 0)
             ear[shift:] += np.float32(0.6 if shift else 1.0) * sound[: samples - shift]
-    both = noise(rng, samples, RATE, tilt=place.tilt, low=40, peaks=place.peaks)
-    for side, ear in enumerate(ears):
+    here, there = (noise(rng, samples, RATE, tilt=place.tilt, low=40, peaks=place.peaks) for _ in range(2))
+    for side, background in enumerate((here, 0.5 * here + 0.87 * there)):  # what both ears hear is alike in part
         rooms[side][0] += 1
-        own = noise(rng, samples, RATE, tilt=place.tilt, low=40, peaks=place.peaks)
-        ears[side] = convolve(ear, rooms[side]) + amplitude(-6.0) * (0.7 * both + 0.7 * own)
+        ears[side] = convolve(ears[side], rooms[side]) + np.float32(amplitude(-6.0)) * background
     wave = np.stack(ears, axis=1)
     level = root_mean_square(wave.reshape(-1))
     return wave * np.float32(amplitude(rng.uniform(-40, -24)) / (level + 1e-9))

@@ -120,7 +120,7 @@ def breathing(rng, samples, rate):
 
 def snoring(rng, samples, rate):
     """A rattle of 25 to 60 pulses a second that swells with each breath."""
-    swell = np.clip(tone(between(rng, 0.3, 0.8), samples, rate, rng.random()), 0, 1)
+    swell = np.clip(tone(between(rng, 0.3, 0.8), samples, rate, rng.uniform(0, 0.2)), 0, 1)
     pulses = harmonic_tone(
         between(rng, 25, 60) * np.exp2(wander(rng, samples, rate, 8, 0.1)), partials(60, -3), samples, rate
     )
@@ -181,7 +181,8 @@ def car_horn(rng, samples, rate):
     """Two harsh tones at once, pressed once or a few times."""
     low = between(rng, 280, 480)
     horn = sum(harmonic_tone(low * ratio, partials(30, -3), samples, rate) for ratio in (1, rng.uniform(1.18, 1.3)))
-    pressed = np.clip(wander(rng, samples, rate, between(rng, 1, 3), 2.0) + 0.5, 0, 1)
+    force = wander(rng, samples, rate, between(rng, 1, 3), 2.0)
+    pressed = np.clip(force - np.median(force) + 0.5, 0, 1)
     return horn * convolve(pressed, np.full(int(0.01 * rate), 1 / int(0.01 * rate), np.float32))
 
 
