@@ -19,15 +19,16 @@ from pannslib.datasets import (
     esc50,
     gtzan,
     msos,
+    own,
     ravdess,
     urbansound8k,
 )
 from pannslib.datasets.base import Dataset
 from pannslib.datasets.packed import PackedClips
-from pannslib.datasets.packing import pack
+from pannslib.datasets.packing import pack, pack_shard
 from pannslib.errors import DataError
 
-__all__ = ["TASKS", "Dataset", "PackedClips", "Task", "find", "load", "pack"]
+__all__ = ["TASKS", "Dataset", "PackedClips", "Task", "find", "load", "pack", "pack_shard"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ TASKS = {
     "gtzan": Task(gtzan.load, gtzan.SIGNS),
     "ravdess": Task(ravdess.load, ravdess.SIGNS, ravdess.ARCHIVE_FOLDER),
     "urbansound8k": Task(urbansound8k.load, urbansound8k.SIGNS, urbansound8k.ARCHIVE_FOLDER, lists_clips=True),
+    "own_data": Task(own.load, ()),
 }
 
 

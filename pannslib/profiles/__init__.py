@@ -227,6 +227,12 @@ class Rethinking(Settings):
     urbansound8k: TransferTask  # the data set that the PANNs' paper doesn't have
 
 
+class Packing(Settings):
+    """How AudioSet's clips are stored."""
+
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1  # files, which are packed beside each other
+
+
 class Profile(Settings):
     """All sizes of one profile."""
 
@@ -240,6 +246,7 @@ class Profile(Settings):
     width: Width  # multiplies every channel count of the network
     cache_gib: Gibibytes  # log-mels up to this size are computed once and kept
     miniatures: Miniatures
+    packing: Packing = Packing()
     training: Training
     transfer: Transfer
     rethinking: Rethinking = Rethinking(
