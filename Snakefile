@@ -26,6 +26,23 @@ rule all:
     default_target: True
 
 
+# AudioSet's shards, beside each other, before what reads them; clips that come packed are read as they are
+SHARDS = [] if PLAN.comes_packed("audioset") else list(range(PLAN.shards("audioset")))
+for shard in SHARDS:
+
+    rule:
+        name:
+            f"pack_audioset_{shard:02d}"
+        output:
+            f"pack_audioset_{shard:02d}/done",
+        params:
+            digest=PLAN.packing_digest("audioset"),
+            shard=shard,
+        threads: 1
+        shell:
+            "{PANNS} pack --task audioset --shard {params.shard} --cores {threads} {OPTIONS} && touch {output}"
+
+
 for job in catalogue.JOBS.values():
 
     rule:
@@ -34,6 +51,7 @@ for job in catalogue.JOBS.values():
         input:
             notebook=paths.NOTEBOOKS / f"{job.notebook}.ipynb",
             needs=[f"{need}/done.json" for need in PLAN.needs(job.name)],
+            shards=[f"pack_audioset_{shard:02d}/done" for shard in SHARDS if "audioset" in job.tasks],
         output:
             f"{job.name}/done.json",
         params:

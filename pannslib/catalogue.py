@@ -46,24 +46,20 @@ class Job:
 
 
 TRANSFER_TASKS = {
-    task: facts
-    for task, facts in {
-        "esc50": TransferTask("ESC-50", 13, 6, "accuracy", "5-fold cross-validation over the official folds"),
-        "dcase2019_task1a": TransferTask(
-            "DCASE 2019 Task 1A", 14, 7, "accuracy", "the development set's given split into training and test clips"
-        ),
-        "dcase2018_task2": TransferTask(
-            "DCASE 2018 Task 2",
-            15,
-            8,
-            "map_at_3",
-            "the given split; clips in segments, at inference the mean over a clip's segments",
-        ),
-        "msos": TransferTask("MSoS", 16, 9, "accuracy", "trained on the development set, tested on the evaluation set"),
-        "gtzan": TransferTask("GTZAN", 17, 10, "accuracy", "10-fold cross-validation, stratified over the genres"),
-        "ravdess": TransferTask("RAVDESS", 18, 11, "accuracy", "4-fold cross-validation, no actor in two folds"),
-    }.items()
-    if task in datasets.TASKS and task in profiles.Miniatures.model_fields
+    "esc50": TransferTask("ESC-50", 13, 6, "accuracy", "5-fold cross-validation over the official folds"),
+    "dcase2019_task1a": TransferTask(
+        "DCASE 2019 Task 1A", 14, 7, "accuracy", "the development set's given split into training and test clips"
+    ),
+    "dcase2018_task2": TransferTask(
+        "DCASE 2018 Task 2",
+        15,
+        8,
+        "map_at_3",
+        "the given split; longer clips in segments, at inference the mean over a clip's segments",
+    ),
+    "msos": TransferTask("MSoS", 16, 9, "accuracy", "trained on the development set, tested on the evaluation set"),
+    "gtzan": TransferTask("GTZAN", 17, 10, "accuracy", "10-fold cross-validation, stratified over the genres"),
+    "ravdess": TransferTask("RAVDESS", 18, 11, "accuracy", "4-fold cross-validation, no actor in two folds"),
 }
 PRETRAINING = BASE  # the network that transfer starts from, and the one that the notebooks use
 RETHINKING = "rethinking"  # the job of the second paper
@@ -130,6 +126,50 @@ JOBS = {
             ("table_12", "figure_05", "cost_table", "cost_true", "cost_latency"),
         ),
         *(_training_job(name) for name in RUNS),
+        Job(
+            "tagging_tables",
+            "Tagging AudioSet: Tables IV to XI",
+            "06_tagging_tables",
+            "page",
+            (
+                *(f"table_{number:02d}" for number in (4, *PAPER_ROWS)),
+                *("table_05_rarest_third", "figure_04", "tagging_findings"),
+            ),
+            tuple(RUNS),
+            ("audioset",),
+        ),
+        Job(
+            "tagging_classes",
+            "Tagging AudioSet, class by class",
+            "07_tagging_classes",
+            "page",
+            (
+                *("figure_03", "figure_03_published", "figure_12", "figure_12_published", "figure_05_ours"),
+                *("class_comparison", "class_correlations", "class_gains", "class_gains_published"),
+            ),
+            tuple(PAPER_ROWS[11]),
+            ("audioset",),
+        ),
+        Job(
+            "data_audit",
+            "Data audit: why numbers don't reproduce",
+            "08_data_audit",
+            "page",
+            (
+                *("audit_splits", "audit_files", "audit_levels", "audit_causes"),
+                *("audit_level_histograms", "audit_bandwidth", "audit_class_sizes"),
+            ),
+            (),
+            ("audioset",),
+        ),
+        Job(
+            "cost_planner",
+            "What would it cost? Hours, disk and memory at full size",
+            "09_cost_planner",
+            "benchmark",
+            ("planner_measured", "planner_gpus", "planner_runs", "planner_hours"),
+            ("multi_adds", *RUNS),
+        ),
         *(_transfer_job(task) for task in TRANSFER_TASKS),
         Job(
             "transfer_compared",
@@ -373,11 +413,51 @@ class Plan:
 
     def packed(self, task: str, progress: bool = False) -> "datasets.PackedClips":
         """The clips of ``task`` (or their segments) at 32 kHz, all of one length, packed to HDF5 once and reused."""
-        dataset, seconds = self.dataset(task), self.seconds(task)
-        job = _transfer_job_of(task)
-        segments = job is not None and self.settings(job).segments
-        path = paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5"
-        return datasets.pack(dataset, path, SAMPLE_RATE, seconds, progress=progress, segments=segments)
+        return datasets.pack(self.dataset(task), progress=progress, shards=self.shards(task), **self._packing(task))
+
+    def pack_shard(self, task: str, shard: int, progress: bool = False, workers: int | None = None) -> Path:
+        """Pack one of the `shards` of ``task`` (from 0), decoding with so many ``workers``, and return its file."""
+        dataset, shards = self.dataset(task), self.shards(task)
+        options = {"progress": progress, "workers": workers}
+        return datasets.pack_shard(dataset, shard=shard, shards=shards, **options, **self._packing(task))
+
+    def shards(self, task: str) -> int:
+        """How many files ``task`` is packed to."""
+        return self.profile.packing.shards if task == "audioset" else 1
+
+    def comes_packed(self, task: str) -> bool:
+        """Whether the clips of ``task`` are the authors' packed files, so that there is nothing to pack."""
+        return self.real(task) is not None and bool(self.dataset(task).packed)
+
+    def _packing(self, task: str) -> dict:
+        """What the packed file of ``task`` is: path, rate, length, whether long clips are cut into segments."""
+        seconds, job = self.seconds(task), _transfer_job_of(task)
+        return {
+            "path": paths.packed(self.profile.name) / f"{task}_{seconds:g}s.h5",
+            "sample_rate": SAMPLE_RATE,
+            "seconds": seconds,
+            "segments": job is not None and self.settings(job).segments,
+        }
+
+    def packing_digest(self, task: str) -> str:
+        """Sixteen hex digits that change when the packed files of ``task`` must be made anew."""
+        settings = {key: value for key, value in self._packing(task).items() if key != "path"}
+        return files.digest([datasets.packing.VERSION, self.data_stamp(task), self.shards(task), settings])
+
+    def check_unchanged(self, task: str) -> None:
+        """DataError, with the clips, if the real data of ``task`` is other than when this plan first looked at it."""
+        if self.real(task) is None:
+            return
+        before = self.dataset(task)
+        stamp, folder = before.stamp, f"{before.root} changed since the run began"
+        advice = "What was computed may rest on both states. Let the copy or download there finish, and start again."
+        try:
+            now = datasets.load(task, before.root, allow_missing=self.allow_missing)
+            if now.stamp == stamp:
+                return
+        except DataError as fault:
+            raise DataError(f"{folder}: {fault} {advice}") from fault
+        raise DataError(f"{folder}: {'; '.join(before.differences(now))}. {advice}")
 
     def data_stamp(self, task: str) -> str:
         """What changes when the data of ``task`` does, known without making or reading a clip."""

@@ -41,8 +41,9 @@ def execute(plan: Plan, name: str, profile: str, data_root: str) -> Path:
 
     Raises:
         ResultError: a cell failed, the kernel died, or something is missing that the notebook must leave.
+        DataError: a real data set that it read changed meanwhile.
     """
-    _end_with_parent()
+    end_with_parent()
     told = plan.runs / name / "error.txt"
     with FileLock(plan.runs / f".{name}.lock", timeout=LOCK_WAIT):
         # what is finished is read again quickly, so nothing is removed but the marks
@@ -64,6 +65,8 @@ def _execute(plan: Plan, name: str, profile: str, data_root: str) -> Path:
     if plan.allow_missing:
         parameters["allow_missing"] = True
     memory = _run_papermill(plan, job, partial, parameters)
+    for task in job.tasks:
+        plan.check_unchanged(task)
     artifacts = _artifact_files(plan, job, started)
     final = _accept(plan, job, partial)
     outputs = [final, *artifacts]
@@ -194,7 +197,7 @@ def _alive(identity: str) -> bool:
         return False
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process and its kernel when it is told to, or when the `panns reproduce` that it serves is gone."""
 
     def end(*_):

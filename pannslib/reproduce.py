@@ -243,10 +243,22 @@ class Display:
             share, text = told
             shares += share * _weight(name)
             texts.append(f"{name}: {text}")
+        texts += self._packing()
         bar.n = min(sum(map(_weight, self.finished)) + shares, bar.total)
         bar.set_description_str(f"{len(self.finished)}/{len(JOBS)} notebooks; " + "; ".join(texts))
         if texts and not self.terminal and time.monotonic() - self._line_at > LINE_EVERY:
             self._say(bar, f"{100 * bar.n / bar.total:.0f}%: " + "; ".join(texts))
+
+    def _packing(self) -> list[str]:
+        """How far the shards are that are being packed before the notebooks."""
+        texts = []
+        for path in sorted((self.plan.runs / ".progress").glob("pack_*.work.json")):
+            try:
+                told = files.read_json(path)
+            except (OSError, ValueError):  # just gone
+                continue
+            texts.append(f"{path.name.removesuffix('.work.json')}: {told['done']}/{told['total']} clips")
+        return texts
 
     def _read(self, name: str) -> tuple[float, str] | None:
         """Share of the notebook that is done, and in words; None where the job isn't running."""

@@ -145,6 +145,24 @@ class Dataset:
         before, now = self._states, self._look(gone=(-1, -1))
         return list(dict.fromkeys(self.clips["path"][(before != now).any(1)]))
 
+    def differences(self, now: Dataset) -> list[str]:
+        """What is other in the same data set, loaded again: sentences that name the first few clips."""
+        before, after = self._facts(), now._facts()
+        kinds = {
+            "gone": [name for name in before if name not in after],
+            "new": [name for name in after if name not in before],
+            "other files": [name for name in before if name in after and before[name][:2] != after[name][:2]],
+            "other labels or parts": [name for name in before if name in after and before[name][2:] != after[name][2:]],
+        }
+        return [f"{len(names):,} {kind} ({some(names)})" for kind, names in kinds.items() if names]
+
+    def _facts(self) -> dict[str, tuple]:
+        """Of each clip: size and time of its file, names of its labels, fold, group, split."""
+        labels = ([self.classes[index] for index in clip] for clip in self.clips["labels"])
+        columns = (self.clips[name].tolist() for name in ("fold", "group", "split"))
+        facts = zip(*self._states.T.tolist(), labels, *columns, strict=True)
+        return dict(zip(self.clips["clip"], facts, strict=True))
+
     @cached_property
     def _states(self) -> np.ndarray:
         return self._look()

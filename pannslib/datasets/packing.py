@@ -104,8 +104,10 @@ def pack_shard(
         workers: clips that are decoded at once; as many as there are processors if None.
 
     Raises:
-        DataError: there is no such shard; too little space on the disk; files changed meanwhile.
+        DataError: there is no such shard; the clips come packed; too little space on the disk; files changed meanwhile.
     """
+    if dataset.packed:
+        raise DataError(f"The clips of {dataset.title} in {dataset.root} come packed, so there is nothing to pack.")
     if not 0 <= shard < shards:
         raise DataError(f"There is no shard {shard} of {dataset.title}: they are numbered from 0 to {shards - 1}.")
     path = Path(path)
