@@ -58,8 +58,13 @@ def evaluation_iterations() -> pd.DataFrame:
 
 
 def gpus() -> pd.DataFrame:
-    """Named GPUs: peak rates (1e12 operations a second, without sparsity), memory, bandwidth, and the source of each."""
+    """Named GPUs: peak rates (1e12 operations a second, without sparsity), memory, bandwidth, source of each."""
     return pd.read_csv(FOLDER / "gpus.csv")
+
+
+def training_time() -> pd.DataFrame:
+    """How many days a training takes, in the paper and in the authors' README: source, days_low, days_high, remark."""
+    return pd.read_csv(FOLDER / "training_time.csv")
 
 
 def class_in_repository() -> dict[str, str]:

@@ -43,8 +43,8 @@ def _entry(plan: Plan, path: Path) -> dict:
 
 
 def _order(name: str) -> tuple:
-    """The paper's tables, then its figures, by number; then what the paper doesn't have."""
-    match = re.fullmatch(r"(table|figure)_(\d+)", name)
+    """The paper's tables, then its figures, by number, what belongs to one behind it; then what the paper lacks."""
+    match = re.fullmatch(r"(table|figure)_(\d+)(_\w+)?", name)
     if match is None:
         return (2, 0, name)
     return (0 if match[1] == "table" else 1, int(match[2]), name)

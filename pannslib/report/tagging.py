@@ -187,14 +187,25 @@ class Systems:
         return np.sort(np.argsort(clips, kind="stable")[: max(1, round(len(clips) / 3))])
 
 
+def train(plan, tables: tuple[int, ...] = tuple(PAPER_ROWS)) -> dict:
+    """Run -> `training.TrainingResult` of every run behind ``tables``; those that aren't there yet are trained."""
+    from pannslib import training
+
+    names = dict.fromkeys([BASE, *(name for table in tables for name in PAPER_ROWS[table])])
+    return {name: training.run(plan, name) for name in names}
+
+
 def collect(plan, draws: int = 1000, tables: tuple[int, ...] = tuple(PAPER_ROWS)) -> Systems:
-    """Read the runs behind ``tables`` and Figure 4, training those that aren't there yet, and fit the baseline."""
+    """The systems behind ``tables``: the runs, and the linear baseline, which is fitted anew.
+
+    Args:
+        plan: a `catalogue.Plan`.
+        draws: of the bootstrap.
+        tables: numbers from 5 to 11.
+    """
     from pannslib import results, training
 
-    names = dict.fromkeys([BASE, *(name for table in tables for name in PAPER_ROWS[table]), *FIGURE_4.values()])
-    trained = {name: training.run(plan, name) for name in names}
-    evidence = results.evidence_of(plan, BASE)
-    return Systems(trained, training.linear_baseline(plan), evidence, draws)
+    return Systems(train(plan, tables), training.linear_baseline(plan), results.evidence_of(plan, BASE), draws)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------
