@@ -549,9 +549,9 @@ def _check_divided(table: Path, rows: list[Row], groups: list[str], sides: list,
         known, there = first.setdefault(group, (row, side))
         if there != side and known.group == row.group:
             raise DataError(
-                f"{table}, lines {known.line} and {row.line}: group {row.group!r} is in {what} "
-                f"{getattr(known, what)} and in {what} {getattr(row, what)}, so that test clips would be known from training. Give the whole group one {what}, or leave "
-                f"the column {what} out, and folds are made that divide no group."
+                f"{table}, lines {known.line} and {row.line}: group {row.group!r} is in {what} {getattr(known, what)} "
+                f"and in {what} {getattr(row, what)}, so that test clips would be known from training. Give the whole "
+                f"group one {what}, or leave the column {what} out, and folds are made that divide no group."
             )
 
 
