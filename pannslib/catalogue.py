@@ -93,7 +93,7 @@ def _training_job(name: str) -> Job:
         title=f"Training: {RUNS[name].title}",
         notebook="05_training",
         kind="training",
-        makes=(f"{name}_curve", f"{name}_classes"),
+        makes=(f"runs/{name}_curve", f"runs/{name}_classes"),
         tasks=("audioset",),
         parameters={"run": name},
     )

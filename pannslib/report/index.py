@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from pannslib import files
+from pannslib.audioset_runs import RUNS
 from pannslib.catalogue import JOBS, Plan
 from pannslib.report.artifacts import EVIDENCE, evidence_text
 from pannslib.report.pages import rendered
@@ -19,8 +20,20 @@ def write_index(plan: Plan) -> Path:
         description=plan.profile.description,
         kinds=EVIDENCE,
         entries=entries,
+        runs=_runs(plan),
     )
     return files.write_text(plan.figures / "index.html", page)
+
+
+def _runs(plan: Plan) -> list[dict]:
+    """A line a training run whose notebook was executed: its title, and where its curve, classes and notebook are."""
+    found = []
+    for name, run in RUNS.items():
+        records = {part: plan.figures / "runs" / f"{name}_{part}.json" for part in ("curve", "classes")}
+        if all(path.is_file() for path in records.values()):
+            provenance = files.read_json(records["curve"])["provenance"]
+            found.append({"name": name, "title": run.title, "provenance": provenance})
+    return found
 
 
 def _known() -> set[str]:
