@@ -198,8 +198,8 @@ def spread(result: "transfer.TransferResult", published: dict[str, float], ax):
 def few_shot(curve: "transfer.FewShotResult", ax, task: str | None = None):
     """One of Figures 6 to 11: the metric against training clips a class, on a logarithmic axis, a line a strategy.
 
-    The band is the 95 % interval over the draws; the square is the point of all training clips, whose band is that
-    over the folds. With a ``task`` the ticks are the paper's, and its table's values open diamonds at the last, "all".
+    The band is the 95 % interval over the draws; the square is the point of all training clips, whose band is the
+    table's. With a ``task`` the ticks are the paper's, and its table's values open diamonds at the last, "all".
     """
     frame = curve.summary()
     ax.set_xscale("log")

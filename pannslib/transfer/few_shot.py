@@ -25,18 +25,26 @@ class FewShotResult:
             as drawn), draw, fold (tested), value, all (whether this is the point of all training clips).
         chance: the score of a guess.
         notes: sentences, such as which points are left out.
+        whole: the experiment on all training clips, if it was given.
     """
 
     metric: Metric
     draws: pd.DataFrame
     chance: float
     notes: tuple[str, ...]
+    whole: TransferResult | None = None
 
     def summary(self) -> pd.DataFrame:
-        """A row a strategy and point: the mean over the draws with its 95 % bootstrap interval, fewest clips first."""
+        """A row a strategy and point, fewest clips first: the mean over the draws with its 95 % bootstrap interval.
+
+        The point of all clips has the interval of the experiment: over folds, or over test clips.
+        """
         rows = []
+        limits = None if self.whole is None else self.whole.summary().set_index("strategy")
         for (strategy, shots, every), part in self.draws.groupby(["strategy", "shots", "all"], sort=False):
             mean, low, high = metrics.mean_interval(part["value"])
+            if every and limits is not None:
+                low, high = limits.loc[strategy, ["low", "high"]].astype(float)
             rows.append(
                 {
                     "strategy": strategy,
@@ -127,7 +135,7 @@ def few_shot(
     rows = [files.read_json(_unit_file(path, *unit)) for unit in work]
     rows += _of_all(whole, strategies, splits, bench) if whole is not None else []
     notes = _notes(shots, possible, few, splits, bench)
-    return FewShotResult(scored, pd.DataFrame(rows), scored.chance(bench.clips.targets), notes)
+    return FewShotResult(scored, pd.DataFrame(rows), scored.chance(bench.clips.targets), notes, whole)
 
 
 def _unit_file(folder: Path, strategy: str, point: int, draw: int) -> Path:

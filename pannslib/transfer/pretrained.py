@@ -97,9 +97,10 @@ class Pretrained:
 
 def content_of(packed: PackedClips) -> str:
     """Sixteen hex digits that stand for the sound that is packed: the files' bytes, their order, rate and length."""
-    report = packed.clips_report
-    kept = report[report["status"] == "ok"]
-    sounds = kept["sha256"].tolist() if "sha256" in kept else [packed.fingerprint]
+    sounds = [packed.fingerprint]
+    if packed.report_path.is_file():
+        report = packed.clips_report
+        sounds = report.loc[report["status"] == "ok", "sha256"].tolist()
     return files.digest([list(packed.names), sounds, packed.sample_rate, list(packed.waveforms.shape)])
 
 

@@ -67,7 +67,7 @@ class Scale:
     def of(cls, embeddings: np.ndarray) -> "Scale":
         """The scale of the training clips' embeddings, float32 (clips, embedding size)."""
         deviation = embeddings.std(0)
-        return cls(embeddings.mean(0), np.maximum(deviation, max(0.5 * float(deviation.mean()), 1e-6)))
+        return cls(embeddings.mean(0), np.maximum(deviation, max(0.5 * float(deviation.mean()), 1e-12)))
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """Scaled embeddings, float32, of the shape that was given."""
