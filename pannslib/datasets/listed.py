@@ -167,9 +167,9 @@ def keep_present(
     return present, [f"{len(missing):,} clips that {tables} name are not there ({parts}): {names}."]
 
 
-def unnamed(part: Part, used: Iterable[str], tables: str, folders: str) -> list[str]:
-    """A sentence about the files of a part that no table names, if there are any; `used` are paths."""
-    names = {PurePosixPath(path).name for path in used}  # by name: a part may have been unpacked twice
+def unnamed(part: Part, used: Iterable[str | None], tables: str, folders: str) -> list[str]:
+    """A sentence about the files of a part that no table names, if there are any; `used` are paths, or None."""
+    names = {PurePosixPath(path).name for path in used if path}  # by name: a part may have been unpacked twice
     strange = sorted(str(path) for path in part.paths if path.name not in names)
     if not strange:
         return []
