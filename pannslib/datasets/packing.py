@@ -163,10 +163,11 @@ def _pack(part: Dataset, path: Path, request: dict, progress: bool, workers: int
                 f"{part.root} changed while it was packed: {some(changed)}. Let the copy or download there finish, and "
                 "start again; the shards that are finished are kept."
             )
-        pieces = np.array(pieces)
+        pieces, report = np.array(pieces), _report_of(part, rows)
         with files.replacing(path) as temporary:
+            _prove_room(temporary, part, int(pieces.sum()), samples, len(report))
             with h5py.File(temporary, "w") as store:
-                _write_facts(store, part, pieces, request, _report_of(part, rows))
+                _write_facts(store, part, pieces, request, report)
                 offset = _reserve(store, int(pieces.sum()), samples)
             with open(temporary, "r+b") as file:
                 file.seek(offset)
@@ -309,6 +310,22 @@ def _check_space(path: Path, needed: int) -> None:
         )
 
 
+def _prove_room(path: Path, part: Dataset, rows: int, samples: int, report: int) -> None:
+    """OSError unless a file of that size may be written to `path`, and all of it but the waveforms fits there.
+
+    HDF5 can neither write to a full disk nor close the file then, and takes the process down with it at its end. The
+    waveforms are not written by HDF5.
+    """
+    texts = sum(int(part.clips[name].str.len().max()) for name in ("clip", "group", "split"))
+    facts = (1 << 20) + rows * (len(part.classes) + 4 * texts + 32) + report
+    with open(path, "wb") as file:
+        for _ in range(0, facts, COPY_BYTES):
+            file.write(bytes(min(COPY_BYTES, facts)))
+        file.flush()
+        os.fsync(file.fileno())
+        file.truncate(facts + rows * samples * 2)
+
+
 @contextmanager
 def _told_of_full_disk(path: Path) -> Iterator[None]:
     """Turn the system's and HDF5's ways to say that `path` can't be written for want of space into a DataError."""
@@ -348,7 +365,7 @@ def _gather(dataset: Dataset, path: Path, shards: int) -> PackedClips:
     """All finished shards as one, with the merged report beside `path`."""
     paths = shard_paths(path, shards)
     report, mark = report_path(path), path.with_name(f".{path.stem}.report.json")
-    with FileLock(path.parent / f".{path.stem}.lock"):
+    with FileLock(path.parent / f".{path.stem}.lock"), _told_of_full_disk(report):
         clips = PackedClips(paths, name=path)
         stamps = []
         for shard in paths:

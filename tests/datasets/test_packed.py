@@ -183,6 +183,11 @@ def test_too_little_space_is_told_before_writing(root, monkeypatch):
 # --- when it is done again ---------------------------------------------------------------------------------------
 
 
+def written(path):
+    """Which file this is and when it was written."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
 def touch_clip(root, path):
     os.utime(root / "0-1-a.wav", (1, 1))
 
@@ -206,26 +211,26 @@ def replace_by_text(root, path):
 
 def test_a_finished_file_is_opened_and_not_remade(root):
     clips = pack(root)
-    before = clips.path.stat()
-    assert pack(root).path.stat() == before
+    before = written(clips.path)
+    assert written(pack(root).path) == before
 
 
 @pytest.mark.parametrize("change", [change_report, remove_report])
 def test_a_lost_report_is_written_again_without_packing(root, change):
     clips = pack(root)
-    before, report = clips.path.stat(), clips.report_path.read_text()
+    before, report = written(clips.path), clips.report_path.read_text()
     change(root, clips.path)
-    assert pack(root).path.stat() == before
+    assert written(pack(root).path) == before
     assert clips.report_path.read_text() == report
 
 
 @pytest.mark.parametrize("change", [touch_clip, truncate, replace_by_text])
 def test_what_changed_is_packed_again(root, change):
     clips = pack(root)
-    before = clips.path.stat().st_ino, clips.path.stat().st_mtime_ns
+    before = written(clips.path)
     change(root, clips.path)
     again = pack(root)
-    assert (again.path.stat().st_ino, again.path.stat().st_mtime_ns) != before
+    assert written(again.path) != before
     np.testing.assert_allclose(again.read([0])[0], noise(0), atol=STEP)
     assert (again.clips_report["status"] == "ok").all()
 
@@ -273,25 +278,78 @@ def test_worker_processes_read_the_same(root):
         np.testing.assert_array_equal(pool.submit(clips.read, [3, 1]).result(), expected)
 
 
+def authors_file(path, names, samples=320, seed=0, **options):
+    """A file as the authors' code writes it: three arrays, and attributes only if they are given; its waveforms."""
+    generator = np.random.default_rng(seed)
+    waveforms = generator.integers(-20_000, 20_000, (len(names), samples)).astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attributes = options.pop("attributes", {})
+    with h5py.File(path, "w") as store:
+        store["audio_name"] = np.array([name.encode() for name in names])
+        store.create_dataset("waveform", data=waveforms, **options)
+        store["target"] = generator.random((len(names), 527)) < 0.01
+        store.attrs.update(attributes)
+    return waveforms
+
+
 def test_the_authors_own_files_can_be_read(tmp_path):
     path = tmp_path / "eval.h5"
-    waveforms = (np.arange(3 * 320).reshape(3, 320) - 400).astype(np.int16)
-    with h5py.File(path, "w") as store:
-        store["audio_name"] = np.array([b"Ya.wav", b"Yb.wav", b"Yc.wav"])
-        store.create_dataset("waveform", data=waveforms, chunks=(1, 320), compression="gzip")
-        store["target"] = np.eye(3, 527, dtype=bool)
-        store.attrs["sample_rate"] = np.int32(32_000)
+    options = {"chunks": (1, 320), "compression": "gzip", "attributes": {"sample_rate": np.int32(32_000)}}
+    waveforms = authors_file(path, ["Ya.wav", "Yb.wav", "Yc.wav"], **options)
     clips = PackedClips(path)
     assert clips.names == ["Ya.wav", "Yb.wav", "Yc.wav"]
     assert clips.classes[0] == "Speech"
     assert len(clips.classes) == 527
     assert clips.groups.tolist() == clips.names
     assert clips.folds.tolist() == [0, 0, 0]
+    assert clips.splits.tolist() == ["eval"] * 3
     assert clips.seconds == 0.01
+    assert clips.notes == ()
     assert len(clips.fingerprint) == 64
     np.testing.assert_array_equal(clips.read([2, 0, 2]), audio.from_int16(waveforms[[2, 0, 2]]))
     with pytest.raises(DataError, match="report on the clips"):
         _ = clips.clips_report
+
+
+def test_the_authors_folder_is_a_data_set_without_sound_files(tmp_path):
+    folder = tmp_path / "raw" / "audioset" / "hdf5s" / "waveforms"
+    stored = [
+        authors_file(folder / "balanced_train.h5", ["Ya.wav", "Yb.wav"], seed=1),
+        authors_file(folder / "unbalanced_train" / "unbalanced_train_part00.h5", ["Yc.wav"], seed=2),
+        authors_file(folder / "unbalanced_train" / "unbalanced_train_part01.h5", ["YYd.wav", "Ye.wav"], seed=3),
+        authors_file(folder / "eval.h5", ["Yf.wav"], seed=4),
+    ]
+    root = datasets.find("audioset", tmp_path)
+    dataset = datasets.load("audioset", root)
+    assert dataset.clips["clip"].tolist() == ["Ya.wav", "Yb.wav", "Yc.wav", "YYd.wav", "Ye.wav", "Yf.wav"]
+    assert dataset.clips["group"].tolist() == ["a", "b", "c", "Yd", "e", "f"]
+    assert dataset.evidence == "partial"
+    assert len(dataset.classes) == 527
+    clips = datasets.pack(dataset, tmp_path / "packed" / "audioset_0.01s.h5", 32_000, 0.01, shards=4)
+    assert len(clips.paths) == 4
+    assert clips.paths[1].name == "unbalanced_train_part00.h5"
+    assert not list((tmp_path / "packed").glob("*.h5"))  # nothing was packed
+    assert clips.splits.tolist() == dataset.clips["split"].tolist()
+    np.testing.assert_array_equal(clips.targets, dataset.targets)
+    np.testing.assert_array_equal(clips.read_int16(range(6)), np.concatenate(stored))
+    sentence = "balanced_train.h5 does not tell its sample rate: 32,000 Hz is assumed, at which its clips last 0.01 s."
+    assert clips.notes == (sentence,)
+    assert sentence in dataset.notes
+    report = clips.clips_report
+    assert report["clip"].tolist() == clips.names
+    assert report["peak"].to_numpy() == pytest.approx(np.abs(clips.read(range(6))).max(1), rel=1e-5)
+
+    shorter = datasets.pack(dataset, tmp_path / "packed" / "short.h5", 32_000, 0.005)
+    np.testing.assert_array_equal(shorter.read_int16([5, 0]), np.concatenate(stored)[[5, 0], :160])
+    longer = datasets.pack(dataset, tmp_path / "packed" / "long.h5", 32_000, 0.02)
+    assert longer.seconds == 0.02
+    assert not longer.read_int16([3])[0, 320:].any()
+    with pytest.raises(DataError, match="come packed, at 32,000 Hz, but are needed at 16,000 Hz"):
+        datasets.pack(dataset, tmp_path / "packed" / "other.h5", 16_000, 0.01)
+
+    truncate(None, folder / "eval.h5")
+    with pytest.raises(DataError, match=r"eval\.h5 cannot be opened"):
+        datasets.load("audioset", root)
 
 
 def test_what_is_no_packed_data_set_is_refused(tmp_path):
@@ -302,6 +360,205 @@ def test_what_is_no_packed_data_set_is_refused(tmp_path):
         store["waveform"] = np.zeros(3)
     with pytest.raises(DataError, match="has no audio_name, target"):
         PackedClips(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "floats.h5", "w") as store:
+        store["audio_name"], store["target"] = np.array([b"a"]), np.ones((1, 2), bool)
+        store["waveform"] = np.zeros((1, 3))
+    with pytest.raises(DataError, match=r"its waveform is float64 \(1, 3\)"):
+        PackedClips(tmp_path / "floats.h5")
+    with h5py.File(tmp_path / "uneven.h5", "w") as store:
+        store["audio_name"], store["target"] = np.array([b"a"]), np.ones((1, 2), bool)
+        store["waveform"] = np.zeros((2, 3), np.int16)
+    with pytest.raises(DataError, match="contradicts itself: 1 names, 2 waveforms, 1 targets"):
+        PackedClips(tmp_path / "uneven.h5")
+
+
+class Batches:
+    """What a DataLoader reads batch by batch: the rows of a packed data set."""
+
+    def __init__(self, clips):
+        self.clips = clips
+
+    def __len__(self):
+        return len(self.clips)
+
+    def __getitem__(self, indices):
+        return self.clips.read_int16(indices)
+
+
+@pytest.mark.parametrize(("method", "compressed"), [("fork", False), ("fork", True), ("spawn", False)])
+def test_a_data_loader_with_workers_reads_the_same(root, method, compressed):
+    from torch.utils.data import DataLoader
+
+    clips = pack(root, shards=2)
+    if compressed:
+        for path in clips.paths:
+            compress(path)
+        clips = PackedClips(clips.paths)
+    expected = clips.read_int16(range(8))
+    batches = [np.array([7, 1, 1]), np.array([4]), np.array([0, 5, 2]), np.array([3, 6])]
+    loader = DataLoader(
+        Batches(clips), batch_size=None, sampler=batches, num_workers=2, multiprocessing_context=get_context(method)
+    )
+    read = list(loader)
+    assert len(read) == 4
+    for batch, indices in zip(read, batches, strict=True):
+        np.testing.assert_array_equal(batch.numpy(), expected[indices])
+
+
+def compress(path):
+    """Store the waveforms of a packed file in compressed chunks."""
+    with h5py.File(path, "r+") as store:
+        waveforms = store["waveform"][:]
+        del store["waveform"]
+        store.create_dataset("waveform", data=waveforms, chunks=(1, 100), compression="gzip")
+
+
+def test_compressed_files_are_read_like_others(root):
+    clips = pack(root)
+    expected = np.array(clips.waveforms)
+    compress(clips.path)
+    clips = PackedClips(clips.path)
+    assert not isinstance(clips.waveforms, np.memmap)
+    np.testing.assert_array_equal(clips.read_int16([5, 0, 5, 2]), expected[[5, 0, 5, 2]])
+    np.testing.assert_array_equal(clips.waveforms[1:7:3], expected[1:7:3])
+    np.testing.assert_array_equal(clips.waveforms[-1], expected[-1])
+
+
+def test_a_truncated_file_is_told_by_name(root):
+    clips = pack(root, shards=2)
+    truncate(root, clips.paths[1])
+    with pytest.raises(DataError, match=r"set\.part01\.h5 cannot be opened as HDF5: .*truncated"):
+        PackedClips(clips.paths)
+
+
+def test_full_scale_is_clipped_and_never_wraps(root):
+    loud = np.linspace(-3, 3, 8000).astype(np.float32)
+    soundfile.write(root / "0-1-a.wav", loud, RATE, subtype="FLOAT")
+    stored = pack(root).read_int16([0])[0].astype(int)
+    assert (np.diff(stored) >= 0).all()
+    assert (stored.min(), stored.max()) == (-32_767, 32_767)
+
+
+# --- clips that are short, long, silent, damaged -------------------------------------------------------------------
+
+
+def test_odd_clips_are_told_by_name(root):
+    audio.save(root / "0-1-a.wav", np.zeros(8000), RATE)
+    audio.save(root / "0-1-b.wav", noise(1, 0.01), RATE)
+    audio.save(root / "0-2-a.wav", noise(2, 20.0), RATE)
+    spoil(root / "0-2-b.wav", "truncated")
+    clips = pack(root)
+    report = clips.clips_report.set_index("clip")
+    assert report["remark"].dropna().to_dict() == {
+        "0-1-a.wav": "silent: all samples are zero",
+        "0-1-b.wav": "lasts 0.01 s: filled up to 0.5 s with silence",
+        "0-2-a.wav": "lasts 20.00 s: only the first 0.5 s are used",
+    }
+    assert report["status"].drop("0-2-b.wav").eq("ok").all()
+    assert "0-2-b.wav is truncated" in report.loc["0-2-b.wav", "reason"]
+    assert not clips.read([1])[0, 160:].any()
+
+
+# --- the disk fills up, the folder changes ---------------------------------------------------------------------------
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_packed import as_dataset, datasets, packing, RATE, SECONDS
+packing.SPOOL_BYTES = int(sys.argv[3])
+root = Path(sys.argv[2])
+path = root.parent / "packed" / "set.h5"
+shard = lambda number: datasets.pack_shard(as_dataset(root), path, number, 2, RATE, SECONDS)
+shard(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), resource.RLIM_INFINITY))
+try:
+    shard(1)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("spool", [1, 1 << 28])
+@pytest.mark.parametrize("limit", [10_000, 1_100_000])
+def test_a_disk_that_fills_up_is_told_and_nothing_finished_is_lost(root, spool, limit):
+    here = os.path.dirname(os.path.abspath(__file__))
+    command = [sys.executable, "-c", FULL, here, str(root), str(spool), str(limit)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("DataError: ")
+    assert "set.part01.h5 could not be written: file too large" in ended.stdout
+    assert "what is packed already is kept" in ended.stdout
+    folder = root.parent / "packed"
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["set.part00.h5"]
+    assert not list(folder.glob("*.part.*"))
+    before = written(folder / "set.part00.h5")
+    assert len(pack(root, shards=2)) == 8
+    assert written(folder / "set.part00.h5") == before
+
+
+def test_a_real_disk_that_is_full(root, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from test_packed import datasets, as_dataset, packing, RATE, SECONDS\n"
+        "packing._check_space = lambda *arguments: None\n"  # as if another program had filled it in between
+        "try:\n"
+        "    datasets.pack(as_dataset(Path(sys.argv[2])), Path(sys.argv[3]) / 'set.h5', RATE, SECONDS)\n"
+        "except Exception as error:\n"
+        "    print(f'{type(error).__name__}: {error}')\n"
+        "print([path.name for path in Path(sys.argv[3]).glob('[!.]*')])"
+    )
+    disk, here = tmp_path / "disk", os.path.dirname(os.path.abspath(__file__))
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=64k none '{disk}' && exec \"$@\""
+    shell = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh"]
+    try:
+        subprocess.run([*shell, "true"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no small disk can be mounted here")
+    ended = subprocess.run([*shell, sys.executable, "-c", program, here, str(root), str(disk)], capture_output=True)
+    told = ended.stdout.decode()
+    assert ended.stderr == b""
+    assert "DataError" in told
+    assert "set.h5 could not be written: no space left on device" in told
+    assert told.endswith("[]\n")
+
+
+def test_a_folder_that_changes_while_it_is_packed_is_told(root, monkeypatch):
+    read = packing.read_clip
+
+    def read_and_change(path, *options):
+        if path.name == "1-1-a.wav":
+            audio.save(root / "1-1-b.wav", noise(40), RATE)
+            (root / "0-1-b.wav").unlink()
+        return read(path, *options)
+
+    before = written(pack(root, shards=2).paths[0])
+    touch = root / "1-2-b.wav"
+    os.utime(touch, (1, 1))
+    monkeypatch.setattr(packing, "read_clip", read_and_change)
+    with pytest.raises(DataError, match=r"changed while it was packed: 1-1-b\.wav\. .*finished are kept"):
+        pack(root, shards=2)  # the second shard, of class 1
+    assert pack_paths(root) == ["set.part00.h5", "set.part01.h5"]
+    assert written(root.parent / "packed" / "set.part00.h5") == before
+
+
+def pack_paths(root):
+    return sorted(path.name for path in (root.parent / "packed").glob("[!.]*.h5"))
+
+
+def test_what_is_other_now_is_told_by_name(root):
+    before = as_dataset(root)
+    assert before.stamp == as_dataset(root).stamp
+    assert before.differences(as_dataset(root)) == []
+    touch_clip(root, None)
+    (root / "0-1-b.wav").rename(root / "1-1-c.wav")
+    assert before.changed() == ["0-1-a.wav", "0-1-b.wav"]
+    assert before.differences(as_dataset(root)) == [
+        "1 gone (0-1-b.wav)",
+        "1 new (1-1-c.wav)",
+        "1 other files (0-1-a.wav)",
+    ]
 
 
 # --- segments ------------------------------------------------------------------------------------------------------
@@ -321,7 +578,8 @@ def test_long_clips_become_rows(root):
     np.testing.assert_allclose(joined[: round(2.3 * 8000)], noise(20, 2.3 * SECONDS), atol=STEP)
     assert not joined[round(2.3 * 8000) :].any()
     assert clips.clips_report["remark"].dropna().tolist() == ["lasts 1.15 s: cut into 3 rows of 0.5 s"]
-    assert pack(root, segments=True).path.stat() == clips.path.stat()
+    before = written(clips.path)
+    assert written(pack(root, segments=True).path) == before
 
 
 def test_without_segments_a_row_is_a_clip(root):
@@ -359,9 +617,9 @@ def test_shards_are_read_as_one(root):
 
 
 def test_only_the_shard_that_changed_is_packed_again(root):
-    before = [path.stat() for path in pack(root, shards=4).paths]
+    before = [written(path) for path in pack(root, shards=4).paths]
     touch_clip(root, None)
-    after = [path.stat() for path in pack(root, shards=4).paths]
+    after = [written(path) for path in pack(root, shards=4).paths]
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True, True]
 
 
