@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from pannslib import __version__, files, paths
+from pannslib.audioset_runs import RUNS
 from pannslib.catalogue import PRETRAINING, Plan
 
 # packages whose version can change a number
@@ -109,7 +110,7 @@ def provenance(plan: Plan, name: str, evidence: str) -> dict:
         "profile": plan.profile.name,
         "evidence": evidence,
         "data": [_data_record(plan, task) for task in job.tasks],
-        "pretrained_on": _data_record(plan, "audioset") if PRETRAINING in job.needs else None,
+        "pretrained_on": _data_record(plan, "audioset") if _starts_pretrained(job) else None,
         "settings": settings,
         "seed": settings["seed"],
         "code": code_version(),
@@ -120,6 +121,11 @@ def provenance(plan: Plan, name: str, evidence: str) -> dict:
         "duration_s": round(datetime.now(UTC).timestamp() - process.create_time(), 1),
         "peak_memory_mib": peak_memory_mib(),
     }
+
+
+def _starts_pretrained(job) -> bool:
+    """Whether a job goes on from the pretrained network; one that needs several AudioSet runs compares them."""
+    return PRETRAINING in job.needs and sum(need in RUNS for need in job.needs) == 1
 
 
 def _data_record(plan: Plan, task: str) -> dict:
