@@ -13,12 +13,13 @@ Weights are random, read from a file in torchvision's format, or torchvision's o
 kept with the model (``model.weights``) and in its checkpoints.
 """
 
+import copy
 import importlib.util
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -26,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pannslib import files
+from pannslib import files, imagenet_files
 from pannslib.errors import CheckpointError, ModelError
-from pannslib.features import LogMel, check_finite, mixup
+from pannslib.features import FrontEnd, LogMel, check_finite, mixup
 from pannslib.models.base import Output, Settings, output_of
 from pannslib.models.log_mel import LogMelInput
 
@@ -204,19 +205,27 @@ NETWORKS = {
 
 def _build(network: Network, settings: Settings) -> nn.Module:
     """torchvision's network with random weights, every number of channels scaled by the settings' width."""
-    models = import_torchvision().models
     target = torch.empty(0).device  # "meta" where only shapes are wanted
-    options = {"aux_logits": True, "init_weights": False} if network.unused else {}
-    with torch.device("meta"):
-        built = models.get_model(network.builder, weights=None, num_classes=settings.classes, **options)
-        if settings.width != 1:
-            _scale(built, settings)
+    built = copy.deepcopy(
+        _shapes(network.builder, bool(network.unused), settings.name, settings.classes, settings.width)
+    )
     built.to_empty(device=target)
     for layer in built.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             network.initialise(layer)
+    return built
+
+
+@lru_cache(maxsize=16)
+def _shapes(builder: str, auxiliary: bool, name: str, classes: int, width: float) -> nn.Module:
+    """torchvision's network without values; finding its sizes takes longer than copying them."""
+    options = {"aux_logits": True, "init_weights": False} if auxiliary else {}
+    with torch.device("meta"):
+        built = import_torchvision().models.get_model(builder, weights=None, num_classes=classes, **options)
+        if width != 1:
+            _scale(built, Settings(name, classes, width, FrontEnd()))
     return built
 
 
@@ -295,6 +304,7 @@ class ImageNetModel(LogMelInput):
         self.log_mel = MelImages(settings, spectrograms)
         self.network = _build(self.facts, settings)
         self.weights = RANDOM
+        self.frozen: tuple[str, ...] = ()
         self.block_names = tuple(self.facts.blocks)
         self.classifier = f"network.{self.facts.head}"
         self.unused_parameters = tuple(f"network.{name}." for name in self.facts.unused)
@@ -333,14 +343,48 @@ class ImageNetModel(LogMelInput):
             for name in self.facts.blocks[block]:
                 self.network.set_submodule(name, nn.Identity())
         self.block_names = self.block_names[:kept]
-        image = torch.empty(1, 3, self.facts.least_pixels * 2, self.facts.least_pixels * 2, device="meta")
-        weights = {name: torch.empty_like(value, device="meta") for name, value in self.network.state_dict().items()}
+        side, training = self.facts.least_pixels, self.training
         with torch.no_grad():
-            channels = torch.func.functional_call(_Part(self), _prefixed(weights, "model.network."), (image,)).shape[1]
+            channels = self.eval().features(torch.zeros(1, 3, side, side, device=self.head.weight.device))[-1].shape[1]
+        self.train(training)
         head = nn.Linear(channels, self.classes, device=self.head.weight.device)
         self.facts.initialise(head)
         setattr(self.network, self.facts.head, head)
         self.embedding_size = channels
+
+    def freeze(self, last: str) -> None:
+        """Keep the weights and the batch norms' statistics of all blocks up to ``last`` as they are, in training too.
+
+        Raises:
+            ModelError: there is no such block.
+        """
+        self.check_block(last)
+        self.frozen = self.block_names[: self.block_names.index(last) + 1]
+        for layer in self._frozen_layers():
+            layer.requires_grad_(False)
+        self.train(self.training)
+
+    def _frozen_layers(self) -> list[nn.Module]:
+        return [layer for block in self.frozen for layer in self.layers(block)]
+
+    def train(self, mode: bool = True) -> "ImageNetModel":
+        """Set the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for layer in self._frozen_layers():
+            layer.eval()
+        return self
+
+    def block_of(self, layer: str) -> str:
+        """The block that a submodule is in, by its name in `named_modules`; "" for those of the classifier."""
+        name = layer.removeprefix("network.")
+        return next(
+            (
+                b
+                for b, parts in self.facts.blocks.items()
+                if name.startswith(tuple(f"{p}." for p in parts)) or name in parts
+            ),
+            "",
+        )
 
     def check_block(self, name: str) -> None:
         """Raise `ModelError` unless the network has a block of that name."""
@@ -403,17 +447,6 @@ class ImageNetModel(LogMelInput):
         return counts | renamed
 
 
-class _Part(nn.Module):
-    """The blocks of a model alone, as a module of their own, to run their shapes."""
-
-    def __init__(self, model: ImageNetModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.features(images)[-1]
-
-
 def _prefixed(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in weights.items()}
 
@@ -424,19 +457,10 @@ def _prefixed(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def find_weights(name: str, folders: Sequence[str | Path]) -> Path | None:
     """A file of ImageNet weights of an architecture in one of the folders, or None.
 
-    It is called as torchvision's is: ``resnet50*.pth`` (or ``.pt``, ``.safetensors``); the first by name of the first
-    folder that has one. torchvision's own cache is looked through last.
+    See `imagenet_files.find`, which knows how such a file is called and where else it may be.
     """
-    stem = network_of(name).builder
-    for folder in (*map(Path, folders), _hub_folder()):
-        found = [path for path in sorted(folder.glob(f"{stem}*")) if path.suffix in (".pth", ".pt", ".safetensors")]
-        if found:
-            return found[0]
-    return None
-
-
-def _hub_folder() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    network_of(name)
+    return imagenet_files.find(name.removesuffix("_repeated"), folders)
 
 
 def network_of(name: str) -> Network:
@@ -472,23 +496,36 @@ def load_weights(model: ImageNetModel, source: str | Path) -> ImageNetModel:
         )
     from pannslib.models.checkpoints import load_checkpoint
 
-    whole = model.classes == PUBLISHED_CLASSES
-    if source == "torchvision":
-        load_checkpoint(model, _download(model), head=whole)
-        model.weights = f"torchvision {model.facts.weights}"
-    else:
-        load_checkpoint(model, source, head=whole)
-        model.weights = f"file {Path(source).name}, sha256 {files.sha256(Path(source))[:12]}"
+    path = download(model.name) if source == "torchvision" else Path(source)
+    load_checkpoint(model, path, head=model.classes == PUBLISHED_CLASSES)
+    model.weights = origin(model.name, path)
     return model
 
 
-def _download(model: ImageNetModel) -> dict[str, Tensor]:
-    """torchvision's state dict, checked against the hash in its name."""
-    weights = import_torchvision().models.get_weight(model.facts.weights)
+def origin(name: str, path: Path) -> str:
+    """What a file of weights is, for people: torchvision's own by its checksum, or another in its format."""
+    checksum = files.sha256(path)
+    for weights in import_torchvision().models.get_model_weights(network_of(name).builder):
+        # torchvision writes the first digits of the checksum into the name of the file
+        if checksum.startswith(weights.url.rsplit("-", 1)[-1].split(".")[0]):
+            return f"ImageNet, torchvision's {weights}"
+    return f"a file, {path.name} (sha256 {checksum[:12]}), not one that torchvision publishes"
+
+
+def download(name: str) -> Path:
+    """Fetch torchvision's ImageNet weights of an architecture into torch's cache, if they aren't there.
+
+    Raises:
+        CheckpointError: no network, no space, or not what torchvision published.
+    """
+    weights = import_torchvision().models.get_weight(network_of(name).weights)
+    path = imagenet_files.hub_folder() / weights.url.rsplit("/", 1)[-1]
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        # the checksum is looked at only when it is fetched: a file that was put there by hand is the user's word
+        weights.get_state_dict(progress=False, check_hash=True, model_dir=str(path.parent), map_location="cpu")
+        return path
     except (OSError, RuntimeError, EOFError) as fault:  # no network, no space; a wrong hash; a damaged file
         raise CheckpointError(
-            f"{weights.url} can't be had ({fault}). Download it by other means and put it into {_hub_folder()}, or "
-            "give its path to load_weights(model, path)."
+            f"{weights.url} can't be had ({fault}). Download it by other means and put it into "
+            f"{imagenet_files.hub_folder()}, or give its path to load_weights(model, path)."
         ) from fault

@@ -69,7 +69,7 @@ class RavdessMiniature(Settings):
 
 
 class Dcase2019Task1aMiniature(Settings):
-    """Sizes of the acoustic scenes miniature: ten scenes, stereo; three clips a place."""
+    """Sizes of the acoustic scenes miniature: ten scenes, stereo; two clips a place."""
 
     seconds: Annotated[float, Field(ge=1, le=10)]  # 10 in the real set
     training_per_scene: Annotated[int, Field(ge=1, le=1000)]

@@ -37,7 +37,7 @@ def _record(plan: Plan, job: str, name: str, **facts) -> None:
     """Write ``<name>.json``: what this is, which files it has, and the provenance of its numbers."""
     evidence = facts.pop("evidence") or results.evidence_of(plan, job)
     run = results.open_run(plan, job)
-    trained = plan.job(job).kind in ("training", "transfer") and run.file("provenance.json").is_file()
+    trained = plan.job(job).kind in ("training", "transfer", "rethinking") and run.file("provenance.json").is_file()
     # what was trained is told as it was then, also where a later execution only reads it
     provenance = files.read_json(run.file("provenance.json")) if trained else run.write_provenance(evidence)
     files.write_json(plan.figures / f"{name}.json", {"name": name, **facts, "provenance": provenance})
