@@ -76,3 +76,12 @@ def class_in_repository() -> dict[str, str]:
 def class_labels() -> pd.DataFrame:
     """The 527 classes of AudioSet: index, mid, display_name, numbers of training clips, label quality."""
     return pd.read_csv(FOLDER / "audioset" / "class_labels.csv")
+
+
+def rethinking() -> pd.DataFrame:
+    """The results of *Rethinking CNN Models for Audio Classification*, as far as a review of it tells them.
+
+    Columns: model, dataset, condition, models_averaged, accuracy_percent, std_percent, column_label_in_review, and
+    basis, which says what is stated and what is inferred; the reasons are at the end of ``ERRATA.md``.
+    """
+    return pd.read_csv(FOLDER / "rethinking_cnn.csv")
