@@ -86,6 +86,7 @@ def plan(
     iterations: int = 0,
     segments: bool = False,
     data_root: str | Path = "",
+    threads: int = 0,
 ) -> OwnPlan:
     """Check the data and the settings, and say what is to be done.
 
@@ -101,6 +102,7 @@ def plan(
         iterations: optimiser steps of each whole network; 0 for the profile's, or more if the clips are many.
         segments: longer clips become several, whose predictions are averaged, instead of being cut.
         data_root: as of `catalogue.plan`.
+        threads: that are computed with; 0 for every core where a folder is given, else the profile's.
 
     Raises:
         DataError, ProfileError: what is wrong with the data or the settings.
@@ -115,7 +117,7 @@ def plan(
     elif given:
         changes["seconds"] = usual_seconds(found.dataset)
     if given:
-        changes["threads"] = min(os.cpu_count() or 1, THREADS)
+        changes["threads"] = threads or min(os.cpu_count() or 1, THREADS)
         changes["folds"] = None  # all are tested: the profile's number is for the example
     if segments:
         changes["segments"] = True
