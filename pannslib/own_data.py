@@ -118,6 +118,7 @@ def plan(
         changes["seconds"] = usual_seconds(found.dataset)
     if given:
         changes["threads"] = threads or min(os.cpu_count() or 1, THREADS)
+        changes["few_shot"] = base.profile.transfer.few_shot.model_dump()
         changes["folds"] = None  # all are tested: the profile's number is for the example
     if segments:
         changes["segments"] = True
