@@ -58,6 +58,8 @@ for job in catalogue.JOBS.values():
             # all that a job depends on; how it is called is none of it, so another data root runs again only what reads it
             digest=PLAN.digest(job.name),
         threads: PLAN.threads(job.name)
+        # what others wait for goes first: else a long chain is left over when all else is done
+        priority: catalogue.priority(job.name)
         shell:
             "{PANNS} execute {rule} {OPTIONS}"
 

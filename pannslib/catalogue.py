@@ -63,6 +63,11 @@ TRANSFER_TASKS = {
 }
 PRETRAINING = BASE  # the network that transfer starts from, and the one that the notebooks use
 RETHINKING = "rethinking"  # the job of the second paper
+# the first of them is there without the extra that the others need
+RETHINKING_MAKES = (
+    *("rethinking_scores", "rethinking_spread", "rethinking_inputs", "rethinking_blocks", "rethinking_change"),
+    *("rethinking_attributions", "rethinking_tasks"),
+)
 SAMPLE_RATE = 32_000  # Hz, at which all clips are packed (section VI-A)
 
 
@@ -185,10 +190,7 @@ JOBS = {
             "Rethinking CNN models: do ImageNet's networks do as well?",
             "13_rethinking_cnn",
             "rethinking",
-            (
-                *("rethinking_scores", "rethinking_compared", "rethinking_blocks", "rethinking_change"),
-                *("rethinking_attributions", "rethinking_tasks"),
-            ),
+            RETHINKING_MAKES if imagenet_files.installed() else RETHINKING_MAKES[:1],
             tuple(f"transfer_{task}" for task in TRANSFER_TASKS),
             ("audioset", *TRANSFER_TASKS, "urbansound8k"),
         ),
@@ -220,6 +222,18 @@ JOBS = {
         ),
     )
 }
+
+
+def priority(name: str) -> int:
+    """Of jobs that could begin, the one with the highest number does.
+
+    First the pages that need nothing, for a first table in minutes, and the base run, which most others wait for; then
+    what is long and has something behind it; last the other training runs, which fill the time that is left.
+    """
+    job = JOBS[name]
+    if name == PRETRAINING or (job.kind in ("page", "benchmark") and not job.needs):
+        return 4
+    return {RETHINKING: 3, "transfer": 2, "training": 0}.get(job.kind, 1)
 
 
 def _transfer_job_of(task: str) -> str | None:
@@ -515,7 +529,14 @@ class Plan:
         return [self.data_root / "imagenet", self.data_root / "raw" / "imagenet"] if self.data_root else []
 
     def imagenet_weights(self) -> dict[str, list]:
-        """The files of ImageNet weights that are there: network -> name, size and time, so that others are noticed."""
+        """The files of ImageNet weights that are there: network -> name, size and time, so that others are noticed.
+
+        Where the profile lets them be downloaded, they belong to no plan's inputs: results keep which they were of.
+        """
+        if not imagenet_files.installed():
+            return {"extra": ["not installed"]}
+        if self.profile.rethinking.weights == "download":
+            return {"torchvision": ["downloaded"]}
         found = {name: imagenet_files.find(name, self.weight_folders()) for name in imagenet_files.STEMS}
         stats = {name: (path.name, path.stat()) for name, path in found.items() if path}
         return {name: [file, stat.st_size, stat.st_mtime_ns] for name, (file, stat) in stats.items()}
