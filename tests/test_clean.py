@@ -35,6 +35,9 @@ def checkout(tmp_path) -> Path:
     write(tmp_path / "runs/demo/.snakemake/metadata/x", "")
     write(tmp_path / "data/miniature/demo/esc50/miniature.json", "{}")
     write(tmp_path / "data/packed/demo/esc50_5s.h5", "")
+    write(tmp_path / "data/packed/demo/embeddings/esc50_5s_0123456789abcdef.npy", "")
+    write(tmp_path / "runs/demo/data/predictions/scratch_1.npz", "")
+    write(tmp_path / "runs/demo/data/few_shot/scratch_2_0.json", "")
     for name in OWN:
         write(tmp_path / name, "mine")
     return tmp_path

@@ -22,7 +22,9 @@ RUN = (
     "state.pt",
     "classes.csv",
     "curve.csv",
-    "predictions/*.csv",
+    "predictions/*.npz",
+    "predictions/inputs.json",
+    "few_shot/*.json",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,7 +37,7 @@ def main() -> None:
     for mark in (ROOT / "data" / "miniature").glob("*/*/miniature.json"):
         _remove_files(mark.parent, *MINIATURE)
     _remove_files(ROOT / "data" / "miniature", "*/.*.lock")
-    _remove_files(ROOT / "data" / "packed", "*/*_*s.h5", "*/*_*s.clips.csv", "*/.*.lock")
+    _remove_files(ROOT / "data" / "packed", "*/*_*s.h5", "*/*_*s.clips.csv", "*/embeddings/*.npy", "*/.*.lock")
     if (ROOT / ".venv" / ".made-by-make").is_file():
         _remove(ROOT / ".venv")
     for folder in ("pannslib.egg-info", ".pytest_cache", ".ruff_cache", "__pycache__", "notebooks/.ipynb_checkpoints"):

@@ -23,6 +23,8 @@ def evidence_text(record: dict) -> str:
     parts = [_data_text(data) for data in record["data"]]
     if record["pretrained_on"]:
         parts.append(f"pretrained on {_data_text(record['pretrained_on'])}")
+    elif record.get("pretrained"):
+        parts.append(f"pretrained weights: {record['pretrained']['origin']}")
     return f"{record['evidence']}: {EVIDENCE[record['evidence']]}" + (". " + "; ".join(parts) if parts else "")
 
 
