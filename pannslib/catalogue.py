@@ -14,7 +14,7 @@ from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from pannslib import __version__, datasets, files, imagenet_files, paths, profiles
-from pannslib.audioset_runs import BASE, FIGURE_4, PAPER_ROWS, RUNS
+from pannslib.audioset_runs import BASE, PAPER_ROWS, RUNS
 from pannslib.errors import DataError, ProfileError
 from pannslib.profiles import Optimisation, Profile, Settings
 
@@ -276,7 +276,6 @@ class TrainingSettings(MachineSettings):
     share: profiles.Share
     front_end: profiles.FrontEndChanges
     resampling: profiles.Resampling
-    start_at_prior: bool
     compile: bool
 
 

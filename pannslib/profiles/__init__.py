@@ -158,7 +158,6 @@ class Training(Settings):
     share: Share = 1.0  # of the training clips, drawn by the seed (Table VIII)
     front_end: FrontEndChanges = FrontEndChanges()
     resampling: Resampling = "resample"  # to 16 and 8 kHz; the paper dropped samples instead ("decimate")
-    start_at_prior: bool = False  # the classifier begins with the classes' frequencies, which short runs can't learn
     compile: bool = False  # compile the network: pays off in long runs
 
 

@@ -202,18 +202,6 @@ def training_rows(packed: datasets.PackedClips, settings: TrainingSettings, seed
     return np.unique(np.concatenate([kept, np.array(firsts, np.int64)]))
 
 
-@torch.no_grad()
-def start_at_prior(network: models.PannsModel, share: float) -> None:
-    """Set the classifier's bias to the log-odds of the mean share of positives, in (0, 1).
-
-    As published it starts at 0, so that every class is thought to be in every other clip; with a sigmoid a class it
-    takes some hundred steps to unlearn that, which a run of some hundred steps doesn't have.
-    """
-    for name in network.head_names:
-        if name.endswith(".bias"):
-            network.get_parameter(name).fill_(float(np.log(share / (1 - share))))
-
-
 def class_indices(labels: tuple[str, ...]) -> list[int]:
     """AudioSet's numbers of classes by their display names; positions, for classes that aren't AudioSet's."""
     official = reference.class_labels().set_index("display_name")["index"]
@@ -239,8 +227,6 @@ class _Training:
             **settings.front_end.model_dump(exclude_none=True),
         )
         self.training = training_rows(packed, settings, plan.seed("audioset", "share"))
-        if settings.start_at_prior:
-            start_at_prior(self.network, float(packed.targets[self.training].mean()))
         if settings.compile:
             self.network.compile()
         self.evaluated = {split: np.flatnonzero(packed.splits == split) for split in SPLITS}
