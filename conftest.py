@@ -9,6 +9,7 @@ import pytest
 # before anything of the package is imported: everything that tests and notebooks write goes to a folder of its own
 HOME = Path(tempfile.mkdtemp(prefix="pannslib-test-"))
 os.environ["PANNS_HOME"] = str(HOME)
+os.environ["PANNS_CACHE"] = str(HOME / "cache")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 ROOT = Path(__file__).resolve().parent

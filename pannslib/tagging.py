@@ -1,19 +1,27 @@
-"""Use a model: which sounds are in a clip, and the embedding of a clip."""
+"""Use a model: which sounds are in a clip, and the embedding of a clip.
 
-from pathlib import Path
+tagger = AudioTagger("Cnn14", checkpoint="released")
+tagger.tag("clip.wav")  # label, probability
+tagger.tag("recordings/")  # clip, label, probability
+tagger.tag_windows("an_hour.flac").save("tags.txt")  # onset_s, offset_s, label, probability
+"""
 
 import numpy as np
-import pandas as pd
-import torch
 
-from pannslib import audio, models, reference
-from pannslib.errors import AudioError, CheckpointError, ModelError
+from pannslib.errors import ModelError
+from pannslib.inference.predictor import Clip, Predictor, is_one
+from pannslib.inference.tables import Results, results
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WINDOW_S, STEP_S = 10.0, 5.0  # windows over long recordings are as long as AudioSet's clips, and overlap by half
+LONGEST_S = 60.0  # what is longer isn't taken in one piece
 
 
-class AudioTagger:
+class AudioTagger(Predictor):
     """Tags clips with a trained network.
+
+    Clips are given as a path of a sound file of any format, rate, length and number of channels; a waveform (samples,)
+    in [-1, 1] at the model's rate or at ``sample_rate``; an array and its rate as a tuple; a folder; or a list of such.
+    A clip of up to 60 s is seen in one piece, a longer one in windows of 10 s that overlap by half, at constant memory.
 
     Example::
 
@@ -21,112 +29,115 @@ class AudioTagger:
         tagger.tag("clip.wav", top=10)  # a DataFrame: label, probability
     """
 
-    def __init__(
-        self,
-        model: str | None = None,
-        checkpoint: str | Path | None = None,
-        device: str = "auto",
-        precision: str = "fp32",
-    ):
-        """Load a network and its weights.
+    def tag(self, clips, top: int = 10, sample_rate: float | None = None, progress: bool | None = None) -> Results:
+        """The likeliest labels of a clip or of several.
 
         Args:
-            model: an architecture of `pannslib.list_models`; may be left out where the checkpoint is one of ours,
-                which says what it is of.
-            checkpoint: a ``.safetensors`` that this package wrote, or a ``.pth`` that the authors released; None for
-                the released weights of ``model``, if `pannslib.load_pretrained` has fetched them before.
-            device: "cpu", "cuda", or "auto" for CUDA where there is some.
-            precision: "fp32" or "bf16" (network only; the front end always computes in float32).
-
-        Raises:
-            ModelError: a device or precision that there isn't.
-            CheckpointError: no checkpoint is given, or it isn't one of this architecture.
-        """
-        checkpoint = checkpoint or _released_in_cache(model)
-        if checkpoint is None:
-            raise CheckpointError(
-                "A tagger needs trained weights: give checkpoint=, the path of a .safetensors that a training run left "
-                "(runs/<profile>/train_cnn14/checkpoint.safetensors after `make reproduce`) or of a .pth that the "
-                "authors released (https://zenodo.org/records/3987831); "
-                f"pannslib.load_pretrained({model or 'Cnn14'!r}) fetches the latter once. Random weights "
-                "would only give random tags."
-            )
-        if precision not in PRECISIONS:
-            raise ModelError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}.")
-        ours = models.read_metadata(checkpoint) if Path(checkpoint).suffix == ".safetensors" else {}
-        name = model or ours.get("model")
-        if name is None:
-            raise CheckpointError(f"{checkpoint} doesn't say which architecture it is of; give model=, e.g. 'Cnn14'.")
-        self.labels = tuple(ours.get("labels") or reference.class_labels()["display_name"])
-        self.device = torch.device(_device(device))
-        settings = ours.get("front_end", {})
-        network = models.create_model(name, classes=len(self.labels), width=ours.get("width", 1.0), **settings)
-        models.load_checkpoint(network, checkpoint)
-        self.model = network.to(self.device).eval()
-        self.precision = PRECISIONS[precision]
-
-    @torch.inference_mode()
-    def _output(self, clip: str | Path | np.ndarray):
-        if isinstance(clip, np.ndarray):
-            floating = np.issubdtype(clip.dtype, np.floating)
-            if clip.ndim != 1 or not clip.size or not floating or not np.isfinite(clip).all():
-                raise AudioError(
-                    f"The array is {clip.dtype} {clip.shape}; a waveform must be float (samples,) in [-1, 1], at least "
-                    f"one sample, all of them finite, at {self.model.sample_rate:,} Hz. Divide int16 by 32768."
-                )
-            waveform = clip.astype(np.float32)
-        else:
-            waveform = audio.load(clip, sample_rate=self.model.sample_rate)
-        # a second at least: shorter clips are padded with silence, as the paper does with short clips
-        waveform = audio.fit_length(waveform, max(len(waveform), self.model.sample_rate))
-        batch = torch.from_numpy(waveform)[None].to(self.device)
-        reduced = self.precision is not torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=reduced):
-            return self.model(batch)
-
-    def tag(self, clip: str | Path | np.ndarray, top: int = 10) -> pd.DataFrame:
-        """The likeliest labels of a clip.
-
-        Args:
-            clip: path of a sound file of any rate, length and number of channels, or a waveform (samples,) in [-1, 1]
-                at the model's sample rate.
-            top: how many labels.
+            clips: see the class.
+            top: how many labels a clip.
+            sample_rate: Hz, of arrays; the model's where left out.
+            progress: whether to draw a bar; where left out for more than one clip or window.
 
         Returns:
-            A row a label: label, probability in [0, 1], the likeliest first.
+            For one clip a row a label: label, probability in [0, 1], the likeliest first. For a folder or list:
+            clip, label, probability. Of a long clip a label has the highest probability of all windows.
 
         Raises:
-            AudioError: the file can't be used; it says why.
+            AudioError: the clip, or all of several, can't be used; it says why. Single bad clips of several are in
+                the result's ``skipped``.
             ModelError: ``top`` is below 1.
         """
-        if top < 1:
-            raise ModelError(f"top is {top}; it must be 1 or more labels.")
-        probability = self._output(clip).clipwise_output[0].float().cpu().numpy()
-        order = np.argsort(-probability, kind="stable")[:top]
-        return pd.DataFrame({"label": [self.labels[index] for index in order], "probability": probability[order]})
+        _check_top(top)
 
-    @torch.inference_mode()
+        def rows(clip: Clip, bar: bool | None = False) -> list[dict]:
+            highest = np.max([prediction for prediction, _ in self._predictions(clip, sample_rate, bar)], axis=0)
+            return self._likeliest(highest, top)
+
+        if is_one(clips):
+            return results(rows(clips, progress), ["label", "probability"])
+        return results(self.each(clips, rows, progress), ["clip", "label", "probability"], self.skipped)
+
+    def tag_windows(
+        self, clips, top: int = 3, sample_rate: float | None = None, progress: bool | None = None
+    ) -> Results:
+        """The likeliest labels of each window of 10 s, every 5 s: onset_s, offset_s, label, probability.
+
+        Arguments and errors are those of `tag`; several clips have their names in a first column, clip.
+        """
+        _check_top(top)
+
+        def rows(clip: Clip, bar: bool | None = False) -> list[dict]:
+            found = []
+            samples, step = (round(seconds * self.sample_rate) for seconds in (WINDOW_S, STEP_S))
+            with self.progress(clip, step, bar) as update:
+                for start, waveform, _ in self.windows(clip, samples, step, sample_rate=sample_rate):
+                    times = {
+                        "onset_s": start / self.sample_rate,
+                        "offset_s": (start + len(waveform)) / self.sample_rate,
+                    }
+                    probability = self._output(waveform).clipwise_output[0]
+                    found += [{**times, **row} for row in self._likeliest(probability, top)]
+                    update()
+            return found
+
+        columns = ["onset_s", "offset_s", "label", "probability"]
+        if is_one(clips):
+            return results(rows(clips, progress), columns)
+        return results(self.each(clips, rows, progress), ["clip", *columns], self.skipped)
+
+    def probabilities(self, clip: Clip, sample_rate: float | None = None) -> np.ndarray:
+        """The probabilities of all classes, float32 (classes,), in the order of ``labels``; arguments as `tag`."""
+        return np.max([prediction for prediction, _ in self._predictions(clip, sample_rate, None)], axis=0)
+
+    def embed(self, clips, sample_rate: float | None = None, progress: bool | None = None):
+        """The embedding of a clip, float32 (embedding size,); of a long one the mean over its windows.
+
+        For a folder or list: a DataFrame with a row a clip, whose names are its index, and a column a dimension.
+        Arguments and errors are those of `tag`.
+        """
+
+        def one(clip: Clip, bar: bool | None = False) -> np.ndarray:
+            total, windows = 0.0, 0
+            for _, embedding in self._predictions(clip, sample_rate, bar):
+                total, windows = total + embedding.astype(np.float64), windows + 1
+            return (total / windows).astype(np.float32)
+
+        if is_one(clips):
+            return one(clips, progress)
+        rows = self.each(clips, lambda clip: [{"embedding": one(clip)}], progress)
+        table = Results(
+            np.stack([row["embedding"] for row in rows]),
+            index=[row["clip"] for row in rows],
+            columns=[f"embedding_{index}" for index in range(len(rows[0]["embedding"]))],
+        )
+        table.index.name, table.skipped = "clip", self.skipped
+        return table
+
     def log_mel(self, waveform: np.ndarray) -> np.ndarray:
         """What the network looks at: the log-mel spectrogram, dB (frames, mel_bins), of a waveform (samples,)."""
-        batch = torch.from_numpy(waveform)[None].to(self.device)
-        return self.model.log_mel(batch)[0, 0].cpu().numpy()
+        import torch
 
-    def embed(self, clip: str | Path | np.ndarray) -> np.ndarray:
-        """The embedding of a clip: float32 (embedding size,). Arguments and errors are those of `tag`."""
-        return self._output(clip).embedding[0].float().cpu().numpy()
+        with torch.inference_mode():
+            batch = torch.from_numpy(waveform)[None].to(self._device)
+            return self.model.log_mel(batch)[0, 0].cpu().numpy()
+
+    def _output(self, waveform: np.ndarray):
+        return self.engine(self.padded(waveform)[None])
+
+    def _predictions(self, clip: Clip, sample_rate: float | None, bar: bool | None):
+        """Probabilities (classes,) and embedding (embedding size,) of each window of a clip."""
+        samples, step, longest = (round(seconds * self.sample_rate) for seconds in (WINDOW_S, STEP_S, LONGEST_S))
+        with self.progress(clip, step, bar, longest) as update:
+            for _, waveform, _ in self.windows(clip, samples, step, longest, sample_rate):
+                output = self._output(waveform)
+                yield output.clipwise_output[0], output.embedding[0]
+                update()
+
+    def _likeliest(self, probability: np.ndarray, top: int) -> list[dict]:
+        order = np.argsort(-probability, kind="stable")[:top]
+        return [{"label": self.labels[index], "probability": probability[index]} for index in order]
 
 
-def _released_in_cache(name: str | None) -> Path | None:
-    """The released weights of an architecture, if they have been fetched; nothing is fetched unasked."""
-    released = models.released_checkpoints()
-    files = [models.cache_folder() / file for file in released.loc[released["model"] == name, "name"]]
-    return next((path for path in files if path.is_file()), None)
-
-
-def _device(name: str) -> str:
-    there = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    if name == "auto":
-        return there[-1]
-    if name not in there:
-        raise ModelError(f"device is {name!r}; on this machine it can be auto or {' or '.join(there)}.")
-    return name
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ModelError(f"top is {top}; it must be 1 or more labels.")

@@ -61,7 +61,7 @@ class Wavegram(PannsModel):
         x = F.relu_(self.pre_bn0(self.pre_conv0(waveform[:, None])))  # (batch, 64, samples / 5)
         for block in (self.pre_block1, self.pre_block2, self.pre_block3):
             x = F.max_pool1d(block(x), 4)  # in the end (batch, maps * bins, steps)
-        x = x.unflatten(1, (-1, self.bins)).transpose(2, 3)  # (batch, maps, steps, bins)
+        x = x.reshape(x.shape[0], -1, self.bins, x.shape[2]).transpose(2, 3)  # (batch, maps, steps, bins)
         return F.avg_pool2d(self.pre_block4(x), (2, 1))
 
     def network(self, x: Tensor) -> Output:

@@ -1,0 +1,284 @@
+"""What computes a model: plain PyTorch, or an engine that does the same several times faster.
+
+| engine | what it is | precisions |
+|---|---|---|
+| "torch" | PyTorch as the model is written, the front end by FFT | fp32, bf16, tf32 on a GPU |
+| "folded" | the same, batch norms and poolings folded into convolutions (`folding`), channels last | as above |
+| "compile" | the folded network through torch.compile | as above |
+| "onnxruntime" | the folded network as a graph in ONNX Runtime | fp32 |
+| "openvino" | the same graph in OpenVINO | fp32, bf16 |
+
+"auto" takes the fastest of those that are installed (`FASTEST`), and says in one line on the standard error what it
+would rather have had. The front end always computes in float32, by FFT. What runs on a GPU is written from the
+documentation: nobody has measured it on one yet.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pannslib import files
+from pannslib.errors import CheckpointError, ModelError, PannsError
+from pannslib.models.base import PannsModel
+
+ENGINES = ("auto", "torch", "folded", "compile", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16", "tf32")
+NEEDS = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+# engines by device and precision, the fastest first (benchmarks/inference.py)
+FASTEST = {
+    ("cpu", "fp32"): ("onnxruntime", "openvino", "folded"),
+    ("cpu", "bf16"): ("openvino", "folded"),
+    ("cuda", "fp32"): ("folded",),
+    ("cuda", "bf16"): ("compile", "folded"),
+    ("cuda", "tf32"): ("compile", "folded"),
+}
+GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+KEPT = 8  # engine files in the cache folder; CNN14's has 330 MB
+STATIC_SHAPES = 1  # networks that OpenVINO is given for one shape alone; other shapes share one for all
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a batch of clips, as NumPy float32.
+
+    Attributes:
+        clipwise_output: (batch, classes) in [0, 1].
+        embedding: (batch, embedding size).
+        framewise_output: (batch, frames, classes) in [0, 1] of DecisionLevel models, else None.
+    """
+
+    clipwise_output: np.ndarray
+    embedding: np.ndarray
+    framewise_output: np.ndarray | None
+
+
+class TorchEngine:
+    """PyTorch on any device, plain, folded or compiled; waveform float32 (batch, samples) -> `Prediction`."""
+
+    def __init__(self, model: PannsModel, device: str, precision: str, kind: str):
+        self.name, self.precision, self.device = kind, precision, torch.device(device)
+        if kind != "torch":
+            from pannslib.inference.folding import fold
+
+            model = fold(model)
+        self.model = model.to(self.device).eval()
+        if kind != "torch":
+            self.model = self.model.to(memory_format=torch.channels_last)
+        if precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.conv.fp32_precision = "tf32"
+        self.call = self.model
+        if kind == "compile":
+            from torch._inductor import config
+
+            config.freezing = True
+            self.call = torch.compile(self.model)
+
+    @torch.inference_mode()
+    def __call__(self, waveform: np.ndarray) -> Prediction:
+        batch = torch.from_numpy(waveform).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self.call(batch)
+        arrays = (output.clipwise_output, output.embedding, output.framewise_output)
+        return Prediction(*(None if x is None else x.float().cpu().numpy() for x in arrays))
+
+
+class GraphEngine:
+    """A graph engine on the CPU behind the FFT front end; waveform float32 (batch, samples) -> `Prediction`.
+
+    Args:
+        settings: the model, or one without weights: only its front end is used.
+        path: of the graph that `graphs.write` wrote without a front end.
+        kind: "onnxruntime" or "openvino".
+        precision: "fp32", or for OpenVINO "bf16".
+    """
+
+    def __init__(self, settings: PannsModel, path: Path, kind: str, precision: str):
+        from pannslib.features import LogMel
+        from pannslib.inference.graphs import inputs_of
+
+        self.name, self.precision, self.device = kind, precision, torch.device("cpu")
+        self.inputs = inputs_of(settings)
+        self.log_mel = LogMel(settings.front_end).eval() if "log_mel" in self.inputs else None
+        self.run = {"onnxruntime": _onnxruntime, "openvino": _openvino}[kind](path, precision)
+
+    @torch.inference_mode()
+    def __call__(self, waveform: np.ndarray) -> Prediction:
+        given = {"waveform": waveform}
+        if self.log_mel is not None:
+            given["log_mel"] = self.log_mel(torch.from_numpy(waveform)).numpy()
+        logits, embedding, *framewise = self.run({name: given[name] for name in self.inputs})
+        with np.errstate(over="ignore"):
+            probability = 1 / (1 + np.exp(-logits))
+        return Prediction(probability, embedding, framewise[0] if framewise else None)
+
+
+def _onnxruntime(path: Path, precision: str) -> Callable[[dict], list[np.ndarray]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    # threads that wait by spinning take the cores from PyTorch's, which compute the front end, and from other programs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return partial(session.run, None)
+
+
+def _openvino(path: Path, precision: str) -> Callable[[dict], list[np.ndarray]]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(path))
+    hints = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    requests = {}
+
+    def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        shapes = tuple(array.shape for array in given.values())
+        key = shapes if shapes in requests or len(requests) < STATIC_SHAPES else None
+        if key not in requests:
+            network = model.clone()
+            if key is not None:
+                network.reshape({name: list(array.shape) for name, array in given.items()})
+            requests[key] = core.compile_model(network, "CPU", hints).create_infer_request()
+        # copies: the request uses its own memory again next time
+        return [np.array(value, dtype=np.float32) for value in requests[key].infer(given).values()]
+
+    return run
+
+
+def create(
+    model: Callable[[], PannsModel],
+    settings: PannsModel,
+    key: str,
+    device: str = "cpu",
+    precision: str = "fp32",
+    engine: str = "auto",
+    folder: Path | None = None,
+):
+    """The engine that is asked for, or the fastest there is.
+
+    Args:
+        model: gives the model with its weights; it isn't called where the engine's file is there already.
+        settings: the model or its `models.registry.skeleton`.
+        key: stands for the weights; engine files are kept by it.
+        device: "cpu" or "cuda".
+        precision: of `PRECISIONS`.
+        engine: of `ENGINES`.
+        folder: where engine files are kept.
+
+    Raises:
+        ModelError: an engine or precision that there isn't, or one that can't do what is asked.
+    """
+    if precision not in PRECISIONS or (device, precision) not in FASTEST:
+        allowed = [name for name in PRECISIONS if (device, name) in FASTEST]
+        raise ModelError(f"precision is {precision!r}; on this device it can be {' or '.join(allowed)}.")
+    if engine not in ENGINES:
+        raise ModelError(f"engine is {engine!r}; it can be {', '.join(ENGINES)}.")
+    if engine in NEEDS and (device != "cpu" or engine not in FASTEST[device, precision]):
+        raise ModelError(
+            f"The engine {engine} computes on the CPU, in {_precisions_of(engine)}; asked was {precision}."
+        )
+    wanted = FASTEST[device, precision] if engine == "auto" else (engine, "folded")
+    if precision == "bf16" and device == "cpu" and not has_bf16():
+        explain("this processor has no bf16 instructions, so that bf16 is not faster than fp32 here.")
+    reasons = []
+    for name in wanted:
+        try:
+            made = _make(name, model, settings, key, device, precision, folder)
+        except _Unavailable as fault:
+            reasons.append(str(fault))
+            continue
+        except PannsError:
+            raise
+        except Exception as fault:  # whatever an engine makes of a network that it can't take
+            reasons.append(
+                f"{name} can't take {settings.name} ({type(fault).__name__}: {str(fault).splitlines()[0][:120]})"
+            )
+            continue
+        if reasons:
+            explain(f"computing by {made.name}, because {'; '.join(reasons)}.")
+        return made
+    raise ModelError(f"No engine can compute {settings.name}: {'; '.join(reasons)}.")
+
+
+class _Unavailable(Exception):
+    """An engine that isn't installed."""
+
+
+def _make(name, model, settings, key, device, precision, folder):
+    if name not in NEEDS:
+        return TorchEngine(model(), device, precision, name)
+    missing = [package for package in NEEDS[name] if not installed(package)]
+    if missing:
+        raise _Unavailable(f"{' and '.join(missing)} isn't installed ({GET_FAST})")
+    from pannslib.inference import graphs
+
+    path = folder / f"{settings.name}-{key}.onnx"
+    if path.is_file():
+        os.utime(path)
+    else:
+        graphs.write(model(), path, with_front_end=False)
+        forget_old(folder)
+    try:
+        return GraphEngine(settings, path, name, precision)
+    except Exception:
+        path.unlink(missing_ok=True)  # it may be damaged; the next call writes it anew
+        raise
+
+
+def _precisions_of(engine: str) -> str:
+    return " or ".join(precision for (_, precision), names in FASTEST.items() if engine in names)
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    return package in sys.modules or find_spec(package) is not None
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies in bf16 (AVX512-BF16 or AMX)."""
+    return bool(BF16_FLAGS & processor_flags())
+
+
+def processor_flags() -> set[str]:
+    """The processor's instruction sets as Linux names them; none where they can't be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split(":")[1].split()}
+
+
+def explain(sentence: str) -> None:
+    """One line on the standard error."""
+    print(f"pannslib: {sentence}", file=sys.stderr)
+
+
+def key_of(checkpoint: Path) -> str:
+    """Sixteen hex digits that stand for a file of weights.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if not checkpoint.is_file():
+        raise CheckpointError(f"There is no checkpoint {checkpoint}. Give the path of a .safetensors or .pth file.")
+    return files.sha256(checkpoint)[:16]
+
+
+def forget_old(folder: Path) -> None:
+    """Remove the engine files that were used longest ago, so that `KEPT` stay."""
+    for path in sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        path.unlink(missing_ok=True)

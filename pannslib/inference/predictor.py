@@ -1,0 +1,314 @@
+"""What tagging and detection share: weights, labels and engine; which clips are meant; windows over long recordings."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from pannslib import __version__, audio, files, models, reference
+from pannslib.errors import AudioError, CheckpointError, ModelError, PannsError
+from pannslib.inference import engines
+from pannslib.models.base import PannsModel
+from pannslib.models.registry import architecture, skeleton
+
+Clip = str | Path | np.ndarray | tuple[np.ndarray, float]
+RELEASED, RANDOM = "released", "random"
+# what a folder is searched for; libsndfile decodes these
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
+
+
+class Predictor:
+    """A network with its weights, labels and engine, and how clips get to it.
+
+    Attributes:
+        labels: tuple of the classes' names, of the user's task or of AudioSet's ontology.
+        sample_rate: Hz, of the waveforms that the network takes.
+        engine: what computes, see `pannslib.inference.engines`.
+        skipped: dict of the clips of the last call that couldn't be used -> why.
+    """
+
+    def __init__(
+        self,
+        model: str | PannsModel | None = None,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+        engine: str = "auto",
+    ):
+        """Load a network and its weights.
+
+        Args:
+            model: an architecture of `pannslib.list_models`, which may be left out where the checkpoint is one of
+                ours, which says what it is of; or a model with the weights that it is to have.
+            checkpoint: a ``.safetensors`` that this package wrote or the folder of a run that has one; a ``.pth`` that
+                the authors released; "released" to download the released weights of ``model`` once; "random" for
+                random weights, which is for measuring speed alone. None for the released weights if they have been
+                downloaded before.
+            device: "cpu", "cuda", or "auto" for CUDA where there is some.
+            precision: "fp32"; "bf16" (network only; the front end always computes in float32); "tf32" on a GPU; or
+                "auto": bf16 where the processor or GPU has it.
+            engine: what computes: "auto" for the fastest that is installed, "torch" for plain PyTorch, or another of
+                `pannslib.inference.engines.ENGINES`.
+
+        Raises:
+            ModelError: a device, precision or engine that there isn't.
+            CheckpointError: no checkpoint is given, or it isn't one of this architecture.
+        """
+        self.skipped: dict[str, str] = {}
+        self._device = device_of(device)
+        if precision == "auto":
+            precision = "bf16" if self._device == "cuda" or engines.has_bf16() else "fp32"
+        self._given = model if isinstance(model, PannsModel) else None
+        self._checkpoint = None if self._given is not None else _checkpoint_of(model, checkpoint)
+        ours = {}
+        if self._checkpoint is not None and self._checkpoint.suffix == ".safetensors":
+            ours = models.read_metadata(self._checkpoint)
+        ontology = tuple(reference.class_labels()["display_name"])
+        self.labels = tuple(ours.get("labels") or ontology)
+        if self._given is None:
+            name = model or ours.get("model")
+            if name is None:
+                raise CheckpointError(
+                    f"{checkpoint} doesn't say which architecture it is of; give model=, e.g. 'Cnn14'."
+                )
+            self._name = str(name)
+            self._options = {"classes": len(self.labels), "width": ours.get("width", 1.0), **ours.get("front_end", {})}
+            self._settings = skeleton(self._name, **self._options)
+        else:
+            self._settings = self._given
+            if self._given.classes != len(self.labels):
+                self.labels = tuple(f"class {index}" for index in range(self._given.classes))
+        self.precision = precision
+        self.sample_rate = self._settings.sample_rate
+        self._check_model()
+        # a wrong engine, precision or checkpoint is told now
+        self.engine = self._make_engine(engine)
+
+    def _check_model(self) -> None:
+        """Raise `ModelError` where the model can't do what is wanted of it."""
+
+    @cached_property
+    def model(self) -> PannsModel:
+        """The network with its weights, in evaluation mode; loaded when it is first asked for."""
+        if self._given is not None:
+            return self._given.eval()
+        network = models.create_model(self._name, **self._options)
+        if self._checkpoint is not None:
+            models.load_checkpoint(network, self._checkpoint)
+        return network.to(self._device).eval()
+
+    def _make_engine(self, engine: str):
+        """The engine; its file is kept by the checkpoint's SHA-256, and for a moment only where there is no file."""
+        make = partial(
+            engines.create,
+            lambda: self.model,
+            self._settings,
+            device=self._device,
+            precision=self.precision,
+            engine=engine,
+        )
+        if self._checkpoint is not None and self._device == "cpu" and engine in ("auto", *engines.NEEDS):
+            key = f"{engines.key_of(self._checkpoint)}-{files.digest([self._options, __version__])[:6]}"
+            return make(key=key, folder=models.cache_folder() / "engines")
+        with tempfile.TemporaryDirectory() as folder:
+            return make(key="given", folder=Path(folder))
+
+    # --- clips ---------------------------------------------------------------------------------------------------
+
+    def blocks(self, clip: Clip, sample_rate: float | None = None) -> Iterator[np.ndarray]:
+        """The waveform of a clip at the model's rate, float32 (samples,) block by block.
+
+        Raises:
+            AudioError: the file or array can't be used; it says why.
+        """
+        if isinstance(clip, tuple) and len(clip) == 2:
+            clip, sample_rate = clip
+        if isinstance(clip, np.ndarray):
+            floating = np.issubdtype(clip.dtype, np.floating)
+            if clip.ndim != 1 or not clip.size or not floating or not np.isfinite(clip).all():
+                raise AudioError(
+                    f"The array is {clip.dtype} {clip.shape}; a waveform must be float (samples,) in [-1, 1], at least "
+                    f"one sample, all of them finite, at {self.sample_rate:,} Hz or the rate that is given with it. "
+                    "Divide int16 by 32768, take the mean of channels."
+                )
+            yield audio.resample(clip.astype(np.float32), sample_rate or self.sample_rate, self.sample_rate)
+            return
+        if not isinstance(clip, str | os.PathLike):
+            raise AudioError(
+                f"A clip is a {type(clip).__name__}; it must be a path, an array (samples,), or an array and its rate."
+            )
+        yield from audio.stream(clip, self.sample_rate)
+
+    def windows(
+        self, clip: Clip, samples: int, step: int, longest: int | None = None, sample_rate: float | None = None
+    ) -> Iterator[tuple[int, np.ndarray, bool]]:
+        """A clip in overlapping windows, at constant memory.
+
+        Args:
+            clip: as everywhere.
+            samples: of a window.
+            step: samples from one window's start to the next's.
+            longest: clips of at most so many samples come in one piece.
+            sample_rate: Hz, of an array.
+
+        Yields:
+            where the window starts (samples), its waveform float32 (samples,), which at the clip's end may be shorter
+            but never lies wholly in what the window before has shown, and whether it is the last one.
+        """
+        longest = max(longest or samples, samples)
+        held, start, whole = np.zeros(0, np.float32), 0, True
+        for block in self.blocks(clip, sample_rate):
+            held = np.concatenate([held, block])
+            while len(held) > longest or (not whole and len(held) > samples):
+                whole = False
+                yield start, held[:samples], False
+                held, start = held[step:], start + step
+        yield start, held, True
+
+    def padded(self, waveform: np.ndarray) -> np.ndarray:
+        """A waveform of a second at least, and of what the network needs: short clips get silence at their end."""
+        least = max(self.sample_rate, self._settings.least_samples)
+        return audio.fit_length(waveform, max(len(waveform), least))
+
+    def each(self, clips, what: Callable[[Clip], list[dict]], progress: bool | None = None) -> list[dict]:
+        """Rows of all clips, each with the clip's name first; what can't be used is noted in ``skipped``.
+
+        Raises:
+            AudioError: none of the clips can be used.
+        """
+        self.skipped, rows = {}, []
+        named = named_clips(clips)
+        with _bar(len(named), "clips", progress) as update:
+            for name, clip in named:
+                try:
+                    rows += [{"clip": name, **row} for row in what(clip)]
+                except AudioError as fault:
+                    self.skipped[name] = str(fault)
+                update()
+        if self.skipped and len(self.skipped) == len(named):
+            faults = list(self.skipped.values())
+            more = f"\n... and {len(faults) - 3} more" if len(faults) > 3 else ""
+            raise AudioError("\n".join(faults[:3]) + more)
+        return rows
+
+    def progress(self, clip: Clip, step: int, progress: bool | None, longest: int = 0):
+        """A bar over the windows of a clip, if it is longer than ``longest`` samples (see `_bar`)."""
+        samples = 0
+        if progress is not False and isinstance(clip, str | os.PathLike):
+            samples = audio.info(clip).seconds * self.sample_rate
+        return _bar(max(1, round(samples / step)) if samples > longest else 1, "windows", progress)
+
+
+def is_one(clips) -> bool:
+    """Whether what was given is a single clip: a path of no folder, an array, or an array and its rate."""
+    if isinstance(clips, tuple):
+        return len(clips) == 2 and isinstance(clips[0], np.ndarray) and np.isscalar(clips[1])
+    return isinstance(clips, np.ndarray) or (isinstance(clips, str | os.PathLike) and not Path(clips).is_dir())
+
+
+def named_clips(clips) -> list[tuple[str, Clip]]:
+    """The clips of a folder (with all folders in it), or of a list of paths, folders and arrays, each with a name.
+
+    Raises:
+        AudioError: a folder without a sound file, one that can't be read, or an empty list.
+    """
+    if is_one(clips) or isinstance(clips, str | os.PathLike):
+        clips = [clips]
+    if not isinstance(clips, Iterable):
+        raise AudioError(f"Clips are a {type(clips).__name__}; give a path, a folder, an array, or a list of them.")
+    named: list[tuple[str, Clip]] = []
+    for number, clip in enumerate(clips):
+        if isinstance(clip, str | os.PathLike):
+            found = folder_clips(Path(clip)) if Path(clip).is_dir() else [clip]
+            named += [(str(path), path) for path in found]
+        else:
+            named.append((f"array {number}", clip))
+    if not named:
+        raise AudioError("The list of clips is empty; give at least one.")
+    return named
+
+
+def folder_clips(folder: Path) -> list[Path]:
+    """All sound files of a folder and the folders in it, sorted."""
+
+    def refuse(error: OSError):
+        raise AudioError(f"{error.filename} can't be read: {error.strerror}. Change its permissions.")
+
+    found = [
+        Path(parent) / name
+        for parent, _, names in os.walk(folder, onerror=refuse)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    ]
+    if not found:
+        raise AudioError(
+            f"{folder} has no sound files ({', '.join(sorted(SUFFIXES))}), nor have the folders in it. Give another "
+            "folder, or files."
+        )
+    return sorted(found)
+
+
+@contextmanager
+def _bar(total: int, unit: str, progress: bool | None):
+    """A function to call after each of ``total`` steps; a bar is drawn where ``progress`` or there are some steps."""
+    wanted = total > 1 if progress is None else progress
+    if not wanted:
+        yield lambda: None
+        return
+    from pannslib.progress import bar
+
+    drawn = bar(total, "listening", unit=unit.removesuffix("s"))
+    try:
+        yield lambda: drawn.update(1)
+    finally:
+        drawn.close()
+
+
+def device_of(name: str) -> str:
+    """ "cpu" or "cuda"; ModelError where there is no such device."""
+    import torch
+
+    there = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    if name == "auto":
+        return there[-1]
+    if name not in there:
+        raise ModelError(f"device is {name!r}; on this machine it can be auto or {' or '.join(there)}.")
+    return name
+
+
+def _checkpoint_of(model: str | None, checkpoint: str | Path | None) -> Path | None:
+    """The file of weights that is meant; None for random ones."""
+    if checkpoint == RANDOM:
+        if model is None:
+            raise PannsError("Random weights need to know of which architecture: give model=, e.g. 'Cnn14'.")
+        return None
+    if checkpoint == RELEASED:
+        if model is None:
+            raise CheckpointError("Released weights of which architecture? Give model=, e.g. 'Cnn14'.")
+        return models.fetch_pretrained(model)
+    if checkpoint is None:
+        if model is not None:
+            architecture(model)
+        found = _released_in_cache(model)
+        if found is None:
+            raise CheckpointError(
+                "A tagger or detector needs trained weights: give checkpoint=, the path of a .safetensors that a "
+                "training run left (below runs/<profile>/ after `make reproduce`) or of a .pth that the authors released "
+                f"(https://zenodo.org/records/3987831); pannslib.load_pretrained({model or 'Cnn14'!r}) or "
+                'checkpoint="released" downloads the latter once and checks it. Random weights would only give random '
+                "answers."
+            )
+        return found
+    path = Path(checkpoint)
+    return path / "checkpoint.safetensors" if path.is_dir() else path
+
+
+def _released_in_cache(name: str | None) -> Path | None:
+    """The released weights of an architecture, if they have been fetched; nothing is fetched unasked."""
+    released = models.released_checkpoints()
+    there = [models.cache_folder() / file for file in released.loc[released["model"] == name, "name"]]
+    return next((path for path in there if path.is_file()), None)

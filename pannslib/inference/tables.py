@@ -1,0 +1,77 @@
+"""The tables that come out: pandas DataFrames that save themselves as CSV, JSON or Audacity labels."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from pannslib import files
+from pannslib.errors import PannsError
+
+SUFFIXES = (".csv", ".json", ".txt")
+LONGEST_NAME = 100  # characters of a file's name that is made from a clip's
+
+
+class Results(pd.DataFrame):
+    """A DataFrame, with ``save`` and ``skipped``.
+
+    Attributes:
+        skipped: dict of the clips that couldn't be used -> why.
+    """
+
+    _metadata = ("skipped",)
+
+    @property
+    def _constructor(self):
+        return Results
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table, all or nothing: ``.csv``, ``.json`` (a list of rows) or ``.txt`` (labels for Audacity).
+
+        Audacity's labels need times, so a table of events or of windows. Where it has more than one clip, ``path`` is a
+        folder that gets a file a clip.
+
+        Raises:
+            PannsError: another suffix, or a table without times for Audacity.
+        """
+        path = Path(path)
+        if path.suffix not in SUFFIXES:
+            raise PannsError(f"{path}: a table is saved as {', '.join(SUFFIXES)} (.txt: Audacity's labels).")
+        if path.suffix == ".csv":
+            return files.write_text(path, self.to_csv(index=False))
+        if path.suffix == ".json":
+            return files.write_text(path, to_json(self))
+        if not {"onset_s", "offset_s"} <= set(self.columns):
+            raise PannsError(
+                f"{path}: Audacity's labels have times, but these are tags of whole clips. Save them as .csv or .json, "
+                "or take the events of a SoundEventDetector or the tags of windows (tag_windows)."
+            )
+        if "clip" not in self or self["clip"].nunique() < 2:
+            return files.write_text(path, audacity(self))
+        folder = path.with_suffix("")
+        for number, (clip, events) in enumerate(self.groupby("clip", sort=False)):
+            name = re.sub(r"[^\w.-]+", "_", Path(str(clip)).name)[:LONGEST_NAME]
+            files.write_text(folder / f"{number:04d}_{name}.txt", audacity(events))
+        return folder
+
+
+def results(rows: dict | list, columns: list[str], skipped: dict[str, str] | None = None) -> Results:
+    """A table with these columns, also where it has no rows."""
+    table = Results(rows, columns=columns)
+    table.skipped = skipped or {}
+    return table
+
+
+def to_json(table: pd.DataFrame) -> str:
+    """A list of rows, UTF-8, one row a line."""
+    rows = json.loads(table.to_json(orient="records", double_precision=6))
+    return "[\n" + ",\n".join(f" {json.dumps(row, ensure_ascii=False)}" for row in rows) + "\n]\n"
+
+
+def audacity(events: pd.DataFrame) -> str:
+    """Onset and offset in seconds and a label a line, parted by tabs: what Audacity's File > Import > Labels reads."""
+    lines = [
+        f"{row.onset_s:.6f}\t{row.offset_s:.6f}\t{row.label} {row.probability:.2f}\n" for row in events.itertuples()
+    ]
+    return "".join(lines)
