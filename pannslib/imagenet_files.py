@@ -1,5 +1,6 @@
 """Where files of ImageNet weights may be, and which there are; no weight is read for that."""
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 # network -> how the names of torchvision's files of its weights begin
 STEMS = {"DenseNet201": "densenet201", "ResNet50": "resnet50", "InceptionV3": "inception_v3"}
 SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+def installed() -> bool:
+    """Whether the extra ``imagenet`` is there: torchvision, and captum."""
+    return all(importlib.util.find_spec(name) is not None for name in ("torchvision", "captum"))
 
 
 def hub_folder() -> Path:

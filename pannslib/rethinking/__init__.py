@@ -17,7 +17,7 @@ from pannslib.rethinking.attribution import Attribution, integrated_gradients
 from pannslib.rethinking.augmentation import augment
 from pannslib.rethinking.similarity import activations, change_of_layers, svcca
 from pannslib.rethinking.study import Study, Variant
-from pannslib.rethinking.weights import Start, starts_of
+from pannslib.rethinking.weights import Start, missing, starts_of
 
 __all__ = [
     "Attribution",
@@ -28,6 +28,7 @@ __all__ = [
     "augment",
     "change_of_layers",
     "integrated_gradients",
+    "missing",
     "starts_of",
     "svcca",
 ]

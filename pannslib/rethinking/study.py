@@ -458,7 +458,8 @@ class Study:
         The PANNs' numbers are those of the plan's transfer runs, on all their folds; ImageNet's networks are of one run
         on the folds of this study.
 
-        Columns: task, metric, system, start, weights, value, folds, seconds, parameters, multi_adds, latency_ms.
+        Columns: task, metric, system, width, start, weights, value, folds, evidence, seconds, parameters, multi_adds,
+        latency_ms.
         """
         from pannslib import transfer
 
@@ -503,6 +504,7 @@ class Study:
         if key not in self._costs:
             self._costs[key] = complexity.latency(network, seconds, repeats=3)
         return {
+            "width": network.width,
             "seconds": seconds,
             "parameters": count.parameters,
             "multi_adds": count.multi_adds,
@@ -520,6 +522,7 @@ class Study:
             "weights": weights,
             "value": value,
             "folds": folds,
+            "evidence": {"real": "reproduced"}.get(task.packed.evidence, task.packed.evidence),
             **cost,
         }
 

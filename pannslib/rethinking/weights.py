@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from pannslib.models import imagenet
 
 IMAGENET, STAND_IN, RANDOM = "imagenet", "stand_in", "random"
 TITLES = {IMAGENET: "ImageNet", STAND_IN: "AudioSet stand-in", RANDOM: "random"}
+
+
+def missing() -> str:
+    """What is to be installed before anything here can run; empty where all is there."""
+    absent = [name for name in ("torchvision", "captum") if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: {imagenet.INSTALL}."
 
 
 @dataclass(frozen=True)
