@@ -237,24 +237,24 @@ def test_what_systems_add_and_what_is_not_wanted_is_ignored_and_said(tmp_path):
     assert not list((tmp_path / "out").rglob("*.exe"))
 
 
-HOSTILE = {
-    "../outside.txt": "outside",
-    "set/../../outside.txt": "outside",
-    "/tmp/outside.txt": "outside",
-    "C:\\outside.txt": "outside",
-    "..\\outside.txt": "outside",
-}
+HOSTILE = ("../outside.txt", "set/../../outside.txt", "/tmp/outside.txt", "C:\\outside.txt", "..\\outside.txt")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-def test_a_path_that_leaves_the_folder_refuses_the_whole_archive(tmp_path, name, kind):
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    # a backslash is an ordinary character in a tar
+    [
+        (kind, name)
+        for kind in ("zip", "tar", "tar.gz")
+        for name in HOSTILE
+        if kind == "zip" or not name.startswith("..\\")
+    ],
+)
+def test_a_path_that_leaves_the_folder_refuses_the_whole_archive(tmp_path, kind, name):
     path = tmp_path / f"evil.{kind}"
     files = {"good.wav": b"1", name: b"2"}
     if kind == "zip":
         make_zip(path, files)
-    elif "\\" in name and not name.startswith("C:"):
-        pytest.skip("a backslash is an ordinary character in a tar")
     else:
         make_tar(path, files, "w:gz" if kind.endswith("gz") else "w")
     with pytest.raises(DataError, match=r"evil.* is refused: its member .* outside of the folder"):
@@ -322,11 +322,11 @@ def test_a_link_in_the_folder_is_not_followed(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
 def test_a_bomb_is_refused_before_anything_is_written(tmp_path, kind):
-    zeros = {"zeros.wav": bytes(60 << 20)}
+    zeros = {"zeros.wav": bytes(24 << 20)}
     path = tmp_path / f"bomb.{kind}"
     make_zip(path, zeros) if kind == "zip" else make_tar(path, zeros, f"w:{kind[4:]}")
-    assert path.stat().st_size < 200_000
-    with pytest.raises(DataError, match=r"bomb.* is refused: it would unpack to 62.9 MB"):
+    assert path.stat().st_size < 60_000
+    with pytest.raises(DataError, match=r"bomb.* is refused: it would unpack to 25.2 MB"):
         archives.unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
