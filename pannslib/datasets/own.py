@@ -334,8 +334,11 @@ class _Files:
                     f"{self.table}, line {line}: the file {name!r} is outside of {self.folder}. Write it relative to "
                     "that folder, or give a folder above both."
                 )
-            if (self.folder / path).is_file():
-                return path.as_posix()
+            # also relative to the table, or to where the folder is, as scripts like to write it
+            for base in (self.folder, self.table.resolve().parent, self.folder.parent):
+                full = base / path
+                if full.is_file() and full.resolve().is_relative_to(self.folder):
+                    return full.resolve().relative_to(self.folder).as_posix()
         path = _plain(name.replace("\\", "/"))
         for found in (self._paths.get(path, []), self._names.get(path, []) if "/" not in path else []):
             if len(found) == 1:

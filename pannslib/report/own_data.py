@@ -24,8 +24,8 @@ def about(plan: own_data.OwnPlan, packed) -> str:
     lines = [
         f"**{dataset.title}.** {len(clips.names):,} clips of {low:.1f} to {high:.1f} s, {rates} kHz, in "
         f"{len(clips.classes)} classes and {len(set(clips.groups)):,} groups. Each is padded to {packed.seconds:g} s; "
-        f"{f'{longer:,} that are longer are {cut} it' if longer else 'none is longer'}. Where a class is right or "
-        f"wrong alone ({'one label a clip' if clips.single_label else 'several labels a clip'}), "
+        f"{f'{longer:,} that are longer are {cut} it' if longer else 'none is longer'}. There is "
+        f"{'one label' if clips.single_label else 'more than one label'} a clip: "
         f"{'accuracy' if clips.single_label else 'mean average precision'} is measured."
     ]
     if len(rejected):

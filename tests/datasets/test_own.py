@@ -212,6 +212,19 @@ def test_files_are_found_in_folders_and_by_other_spellings(tmp_path):
     assert "found" in said(found, "file names")
 
 
+def test_files_may_be_named_from_the_table_or_from_where_the_folder_is(tmp_path):
+    folder = make(tmp_path)
+    table = tmp_path / "tables" / "clips.csv"
+    table.parent.mkdir()
+    for prefix in ("sounds/", "../sounds/"):
+        table.write_text("file,label\n" + "".join(f"{prefix}{name},{name[:3]}\n" for name in NAMES))
+        if ".." in prefix:
+            with pytest.raises(DataError, match="outside of"):
+                own.load(folder, table)
+        else:
+            assert sorted(own.load(folder, table).clips["path"]) == sorted(NAMES)
+
+
 def test_labels_that_differ_in_spelling_only_are_said(tmp_path):
     lines = [line.replace(",dog,", ",Cat,") for line in LINES]
     assert any("Cat and cat" in note for note in own.load(make(tmp_path, lines)).notes)
