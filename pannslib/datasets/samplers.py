@@ -20,7 +20,8 @@ from pannslib.datasets.packed import PackedClips
 from pannslib.errors import DataError
 
 KINDS = ("uniform", "balanced", "alternating")
-AT_ONCE = 4096  # places that are worked out together, at least
+ROUNDS_AT_ONCE = 1 << 15  # places of whole rounds that are worked out together, about
+ORDERS_AT_ONCE = 1 << 10  # places of orders that are drawn together where the items are few, about
 ROWS_AT_ONCE = 1 << 15  # of a matrix of targets
 
 
@@ -114,7 +115,7 @@ class BalancedSampler(Sampler):
         if not clips:
             raise ValueError("no clip has a label, so the classes can't be balanced")
         self._members = [_Shuffle(clips_of, self.seed, number) for number, clips_of in enumerate(clips)]
-        self._rounds = max(1, AT_ONCE // len(clips))  # that are worked out together
+        self._rounds = max(1, ROUNDS_AT_ONCE // len(clips))  # that are worked out together
         self._known = (-1, np.empty(0, np.int64))
 
     def _identity(self) -> dict:
@@ -310,7 +311,7 @@ class _Shuffle:
     def __init__(self, items: np.ndarray, seed: int, *name: int):
         """The stream of ``items`` (n,) that ``seed`` and ``name`` decide."""
         self._items, self._key = items, (seed, *name)
-        self._repeats = max(1, AT_ONCE // len(items))  # orders that are drawn together
+        self._repeats = max(1, ORDERS_AT_ONCE // len(items))  # orders that are drawn together
         self._known = (-1, items)
 
     def __len__(self) -> int:
