@@ -71,6 +71,15 @@ def examples(packed, classes: int = 4) -> pd.DataFrame:
     )
 
 
+def excerpt(packed, row: int, seconds: float = 2.0) -> np.ndarray:
+    """The loudest part of a packed row, float32 (samples,), to listen to: recordings often begin with silence."""
+    waveform = packed.read([row])[0]
+    length = min(len(waveform), int(seconds * packed.sample_rate))
+    energy = np.cumsum(np.concatenate([[0], np.square(waveform, dtype=np.float64)]))
+    start = int(np.argmax(energy[length:] - energy[:-length]))
+    return waveform[start : start + length]
+
+
 def log_mels(packed, shown: pd.DataFrame):
     """The log-mel spectrograms of some clips side by side, one scale for all, and their numbers.
 
@@ -276,9 +285,11 @@ def reading_few(curve: "transfer.FewShotResult") -> str:
         better = [TITLES[name].lower() for name in values.index if values[name] > values["scratch"]]
         worse = [TITLES[n].lower() for n in values.index if n != "scratch" and values[n] <= values["scratch"]]
         if better:
-            lines.append(f"There, what is pretrained beats training from scratch: {' and '.join(better)}.")
+            verb = "beats" if len(better) == 1 else "beat"
+            lines.append(f"There, {' and '.join(better)} {verb} training from scratch.")
         if worse:
-            lines.append(f"**There, {' and '.join(worse)} does not beat training from scratch.**")
+            verb = "does" if len(worse) == 1 else "do"
+            lines.append(f"**There, {' and '.join(worse)} {verb} not beat training from scratch.**")
     return " ".join([*lines, *curve.notes])
 
 
