@@ -26,6 +26,7 @@ from pannslib.errors import DataError
 
 ASSUMED_RATE = 32_000  # Hz, of files that don't tell theirs: the authors' (section VI-A)
 AUTHORS_SPLITS = ("balanced_train", "unbalanced_train", "eval")  # how the names of the authors' files begin
+WEAKEST_FIRST = ("miniature", "partial", "real")
 BLOCK_ROWS = 1 << 15  # of targets read at once
 REPORT_COLUMNS = {
     "clip": str,
@@ -57,6 +58,7 @@ class PackedClips:
         path: str | Path | Sequence[str | Path],
         name: str | Path | None = None,
         seconds: float | None = None,
+        evidence: str | None = None,
     ):
         """Open one HDF5 file, or several that are read as one, in the order given.
 
@@ -64,6 +66,7 @@ class PackedClips:
             path: of the file, or of each shard.
             name: the path that stands for all of them, `<stem>.h5`, beside which the report is; the first one's.
             seconds: cut the clips to this length, or fill them up with silence; None: as they are stored.
+            evidence: as of the data set, where the files don't tell it.
 
         Raises:
             DataError: a file cannot be read, is truncated, isn't a packed data set or doesn't fit the others.
@@ -73,7 +76,7 @@ class PackedClips:
         if not self.paths:
             raise DataError("No packed file was given; give the path of one at least.")
         self.path = Path(name) if name else self.paths[0]
-        self._wanted_seconds = seconds
+        self._wanted_seconds, self._known_evidence = seconds, evidence
         headers = [_read_header(part) for part in self.paths]
         self.rows = [rows for rows, *_ in headers]  # of each file
         self._stored_samples = headers[0][1]
@@ -89,7 +92,7 @@ class PackedClips:
                 )
 
     def __reduce__(self):
-        return PackedClips, (self.paths, self.path, self._wanted_seconds)
+        return PackedClips, (self.paths, self.path, self._wanted_seconds, self._known_evidence)
 
     def __len__(self) -> int:
         return sum(self.rows)
@@ -199,7 +202,7 @@ class PackedClips:
     @property
     def evidence(self) -> str:
         """ "real", "partial" or "miniature", as of the data set; the weakest of the shards."""
-        return next(kind for kind in ("miniature", "partial", "real") if kind in self._evidence)
+        return self._known_evidence or next(kind for kind in WEAKEST_FIRST if kind in self._evidence)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -458,7 +458,7 @@ def _check_losses(dataset: Dataset, report: pd.DataFrame) -> None:
 
 def _as_it_comes(dataset: Dataset, path: Path, sample_rate: int, seconds: float, segments: bool) -> PackedClips:
     """The HDF5 files of the data set, with a report beside `path` for which some of the clips are measured."""
-    clips = PackedClips([dataset.root / part for part in dataset.packed], path, seconds)
+    clips = PackedClips([dataset.root / part for part in dataset.packed], path, seconds, dataset.evidence)
     if clips.sample_rate != sample_rate or segments:
         wanted = f"cut into segments of {seconds:g} s" if segments else f"at {sample_rate:,} Hz"
         raise DataError(
