@@ -12,7 +12,7 @@ import typer
 from pannslib import __version__
 
 # a command is there once its module is imported
-from pannslib.cli import download, pack, reproduce, tag, train  # noqa: F401
+from pannslib.cli import bench, doctor, download, export, pack, reproduce, tag, train  # noqa: F401
 from pannslib.cli.base import app
 from pannslib.errors import PannsError, ResultError
 

@@ -297,7 +297,7 @@ def _checkpoint_of(model: str | None, checkpoint: str | Path | None) -> Path | N
         if found is None:
             raise CheckpointError(
                 "A tagger or detector needs trained weights: give checkpoint=, the path of a .safetensors that a "
-                "training run left (below runs/<profile>/ after `make reproduce`) or of a .pth that the authors released "
+                "training run left (below runs/ after `make reproduce`) or of a .pth that the authors released "
                 f"(https://zenodo.org/records/3987831); pannslib.load_pretrained({model or 'Cnn14'!r}) or "
                 'checkpoint="released" downloads the latter once and checks it. Random weights would only give random '
                 "answers."
