@@ -441,7 +441,8 @@ def _check_losses(dataset: Dataset, report: pd.DataFrame) -> None:
     kept = np.flatnonzero(report["status"] == "ok")
     rejected = report[report["status"] != "ok"]
     clips = dataset.clips
-    lost = [f"class {dataset.classes[index]!r}" for index in np.flatnonzero(~dataset.targets[kept].any(0))]
+    held = set().union(*clips["labels"].iloc[kept])
+    lost = [f"class {name!r}" for index, name in enumerate(dataset.classes) if index not in held]
     for column in ("fold", "split"):
         lost += [f"{column} {value}" for value in sorted(set(clips[column]) - set(clips[column].iloc[kept]))]
     if lost:
