@@ -118,8 +118,6 @@ class Dataset:
                 f"would be known from training: {some(divided)}. Correct the {column}s in the metadata."
             )
 
-    check_folds = check_splits  # its name while there were data sets with folds only
-
     def part(self, start: int, stop: int) -> Dataset:
         """The clips from number `start` to before `stop` as a data set, with the classes of the whole."""
         return replace(self, clips=self.clips.iloc[start:stop].reset_index(drop=True))

@@ -43,7 +43,7 @@ def test_ten_folds_are_stratified_and_by_seed(tmp_path):
     assert dataset.folds == list(range(1, 11))
     counts = dataset.clips.assign(genre=dataset.label).groupby(["genre", "fold"]).size()
     assert set(counts) == {2}
-    dataset.check_folds()
+    dataset.check_splits()
     assert (gtzan.load(root).clips["fold"] == dataset.clips["fold"]).all()
     assert (gtzan.load(root, seed=1).clips["fold"] != dataset.clips["fold"]).any()
 
@@ -81,7 +81,7 @@ def test_what_is_repeated_is_in_one_fold_and_said(tmp_path):
         assert group[f"{one}.wav"] == group[f"{other}.wav"]
     assert any("rock.00003 = rock.00007" in note and "blues.00001 = pop.00001" in note for note in dataset.notes)
     assert any("Sturm 2013" in note for note in dataset.notes)
-    dataset.check_folds()
+    dataset.check_splits()
 
 
 def test_listed_repetitions_are_disjoint_and_of_the_collection():

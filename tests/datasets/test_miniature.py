@@ -13,15 +13,27 @@ import soundfile
 
 from pannslib import datasets
 from pannslib.datasets import miniature
-from pannslib.datasets.miniature import audioset, esc50, ravdess, synthesis
+from pannslib.datasets.miniature import audioset, dcase2019_task1a, esc50, ravdess, synthesis
 from pannslib.errors import DataError
 
 SMALL = {
     "audioset": {"seconds": 1.0, "unbalanced": 200, "balanced_per_class": 1, "eval_per_class": 1},
+    "dcase2018_task2": {"classes": 16, "largest_class": 3, "test_per_class": 1, "longest": 1.5},
+    "dcase2019_task1a": {"seconds": 1.0, "training_per_scene": 2, "test_per_scene": 1},
     "esc50": {"classes": 16, "clips_per_class_and_fold": 1},
+    "msos": {"seconds": 1.0, "development_per_category": 6, "evaluation_per_category": 2},
     "ravdess": {"actors": 2, "files_per_actor": 15},
 }
 TASKS = sorted(SMALL)
+# sample rate, channels, encoding, seconds from and to
+FORMATS = {
+    "audioset": (32_000, 1, "PCM_16", 1, 1),
+    "dcase2018_task2": (44_100, 1, "PCM_16", 0.2999, 1.5),
+    "dcase2019_task1a": (48_000, 2, "PCM_24", 1, 1),
+    "esc50": (44_100, 1, "PCM_16", 5, 5),
+    "msos": (44_100, 1, "PCM_16", 1, 1),
+    "ravdess": (48_000, 1, "PCM_16", 2, 6),
+}
 # Class sizes in the order of SOUNDS, as the package's class list gives them for the real data set.
 OFFICIAL = [{"mid": sound.mid, "training_clips": 1000 - k} for k, sound in enumerate(audioset.SOUNDS)]
 
@@ -64,12 +76,12 @@ def test_the_same_request_gives_the_same_bytes_and_another_seed_others(task, mad
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_clip_is_whole_audible_and_within_full_scale(task, made):
-    rate, seconds = {"audioset": (32_000, (1, 1)), "esc50": (44_100, (5, 5)), "ravdess": (48_000, (2, 6))}[task]
+    *form, shortest, longest = FORMATS[task]
     clips = sorted(made[task].rglob("*.wav"))
     for clip in clips:
         facts = soundfile.info(clip)
-        assert (facts.samplerate, facts.channels, facts.subtype) == (rate, 1, "PCM_16")
-        assert seconds[0] <= facts.duration <= seconds[1]
+        assert [facts.samplerate, facts.channels, facts.subtype] == form
+        assert shortest <= facts.duration <= longest
         peak = np.abs(soundfile.read(clip, dtype="int16")[0].astype(int)).max()
         assert 30 < peak <= 32767
     assert len({hashlib.sha256(clip.read_bytes()).hexdigest() for clip in clips}) == len(clips)
@@ -88,7 +100,9 @@ def test_the_mark_says_what_was_made(task, made):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_loader_of_the_real_data_set_reads_it(task, made):
     dataset = datasets.load(task, made[task])
-    assert len(dataset.clips) == miniature.MINIATURES[task].clips(**SMALL[task])
+    unused = dcase2019_task1a.UNUSED * len(dcase2019_task1a.SCENES) if task == "dcase2019_task1a" else 0
+    assert len(dataset.clips) == miniature.MINIATURES[task].clips(**SMALL[task]) - unused
+    assert dataset.evidence == "miniature"
 
 
 # --- requests --------------------------------------------------------------------------------------------------
@@ -128,7 +142,7 @@ def test_a_file_in_the_place_of_the_folder_is_not_touched(tmp_path):
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
-        ("esc51", {}, "no miniature of 'esc51'.*audioset, esc50, ravdess"),
+        ("esc51", {}, "no miniature of 'esc51'.*audioset, .*esc50, .*ravdess"),
         ("esc50", {"class": 3}, "no size 'class'.*clips_per_class_and_fold, classes"),
         ("esc50", {"classes": 1}, "classes is 1, .*whole number, from 2 to 16"),
         ("esc50", {"classes": 2.5}, "classes is 2.5, .*whole number"),

@@ -38,7 +38,7 @@ def test_a_plain_table(tmp_path):
     assert found.skipped.empty
     assert dataset.notes == ()
     assert said(found, "missing files") == "none"
-    dataset.check_folds()
+    dataset.check_splits()
     assert datasets.load("own_data", dataset.root).fingerprint == dataset.fingerprint
 
 

@@ -52,7 +52,7 @@ def test_the_official_layout(tmp_path, newline):
     assert dataset.clips["group"].tolist() == ["100032", "100263", "100648", "100648"]
     assert dataset.clips["path"][0] == "audio/fold5/100032-3-0-0.wav"
     assert (dataset.evidence, dataset.expected_clips) == ("partial", 8732)
-    dataset.check_folds()
+    dataset.check_splits()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_extra_files_and_a_divided_recording_are_said(tmp_path):
     assert any("1 files in audio/" in note and "extra.wav" in note for note in dataset.notes)
     assert any("1 recordings have slices in several folds" in note for note in dataset.notes)
     with pytest.raises(DataError, match="100648"):
-        dataset.check_folds()
+        dataset.check_splits()
 
 
 def test_without_its_table(tmp_path):
@@ -115,7 +115,7 @@ def test_the_miniature_reads_as_the_real_one(mini):
     dataset = datasets.load("urbansound8k", mini)
     assert (dataset.evidence, len(dataset.clips), len(dataset.classes)) == ("miniature", 100, 10)
     assert dataset.folds == list(range(1, 11))
-    dataset.check_folds()
+    dataset.check_splits()
     rates, channels = set(), set()
     for path in dataset.clips["path"]:
         facts = soundfile.info(mini / path)
