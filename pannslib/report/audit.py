@@ -18,7 +18,10 @@ from pannslib.report.style import FAMILY_COLOURS, VARIANT_COLOURS
 FULL_SCALE = 32_767  # of int16
 JUMP = 49_152  # a step between neighbouring samples of three quarters of the whole range: a sample that wrapped round
 CLIPPED_SHARE = 0.001  # of a clip's samples at full scale, from which on it counts as clipped
-EMPTY_DB = -80.0  # power of a band relative to the whole clip's, below which nothing is in it
+EMPTY_DB = (
+    -80.0
+)  # power of a band relative to the whole clip's, below which nothing is in it; nor is there anything ...
+ROUNDING = 4.0  # ... where it is below so many times the power that rounding to 16 bit leaves there
 OFFSET = 0.01  # mean of a clip's samples relative to full scale, from which on it has a DC offset
 CHUNK = 64  # clips measured at once
 AUTHORS_TRAINING = audioset.AUTHORS_COPY["balanced_train"] + audioset.AUTHORS_COPY["unbalanced_train"]
@@ -58,8 +61,8 @@ def measure(packed, most: int = 20_000, seed: int = 0) -> pd.DataFrame:
     Returns:
         Columns: row, split, peak (1 is full scale), rms_db (dB re full scale), offset (mean sample, signed),
         clipped_share, jumps (steps of `JUMP` or more), above_4k_db, above_8k_db and above_14k_db (power above that
-        frequency relative to the clip's; nan for silence), edge_hz (the frequency below which 99.9 % of the power is),
-        digest (of the samples).
+        frequency relative to the clip's; nan for silence), empty_above_8k (nothing but rounding is there), edge_hz (the
+        frequency below which 99.9 % of the power is), digest (of the samples).
     """
     rows = np.arange(len(packed.splits))
     if len(rows) > most:
@@ -89,9 +92,14 @@ def _measure(packed, rows: np.ndarray) -> pd.DataFrame:
             "jumps": (np.abs(np.diff(stored.astype(np.int32), axis=1)) >= JUMP).sum(1),
         }
     )
+    rounding = waveforms.shape[1] / 12 / (FULL_SCALE + 1) ** 2  # expected in each frequency of the spectrum
     for limit in (4, 8, 14):
-        above = power[:, frequencies >= 1000 * limit].sum(1) / np.maximum(total, 1e-30)
-        frame[f"above_{limit}k_db"] = np.where(silent, np.nan, 10 * np.log10(np.maximum(above, 1e-15)))
+        band = frequencies >= 1000 * limit
+        above = power[:, band].sum(1)
+        relative = 10 * np.log10(np.maximum(above / np.maximum(total, 1e-30), 1e-15))
+        frame[f"above_{limit}k_db"] = np.where(silent, np.nan, relative)
+        if limit == 8:
+            frame["empty_above_8k"] = ~silent & ((relative < EMPTY_DB) | (above < ROUNDING * rounding * band.sum()))
     frame["edge_hz"] = np.where(silent, np.nan, frequencies[np.minimum(edges, len(frequencies) - 1)])
     frame["digest"] = [hashlib.blake2b(clip.tobytes(), digest_size=12).hexdigest() for clip in stored]
     return frame
@@ -155,7 +163,7 @@ def levels(measured: pd.DataFrame) -> pd.DataFrame:
                 "clipped (%)": _percent(part["clipped_share"] > CLIPPED_SHARE),
                 "silent (%)": _percent(part["peak"] == 0),
                 "with an offset (%)": _percent(part["offset"].abs() > OFFSET),
-                "nothing above 8 kHz (%)": _percent(part["above_8k_db"] < EMPTY_DB),
+                "nothing above 8 kHz (%)": _percent(part["empty_above_8k"]),
                 "99.9 % of the power below (Hz), median": float(part["edge_hz"].median()),
             }
         )
@@ -234,7 +242,7 @@ def _sound_checks(packed, measured: pd.DataFrame) -> list[tuple]:
     rates = None if report is None else report.loc[report["status"] == "ok", "sample_rate"].astype(float)
     low = None if rates is None or not len(rates) else float((rates < packed.sample_rate).mean())
     sounding = measured[measured["peak"] > 0]
-    empty = float((sounding["above_8k_db"] < EMPTY_DB).mean()) if len(sounding) else 0.0
+    empty = float(sounding["empty_above_8k"].mean()) if len(sounding) else 0.0
     clipped = float((measured["clipped_share"] > CLIPPED_SHARE).mean())
     # a copy whose clips were each brought to full scale has nearly all its peaks at one value
     usual = float(sounding["peak"].round(2).value_counts(normalize=True).max()) if len(sounding) else 0.0

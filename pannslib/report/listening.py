@@ -14,7 +14,7 @@ BUDGET = 3_000_000  # bytes of sound in one page; base64 makes a third more of i
 RATE = 24_000  # Hz: Opus knows this one; what is above 12 kHz is lost
 # compression (from 0, large and good, to 1) and the seconds of a clip at most, the best first
 QUALITIES = ((0.8, 10.0), (0.8, 5.0), (0.9, 5.0), (0.9, 2.0), (0.95, 2.0), (0.95, 1.0), (1.0, 1.0))
-TRIED = 16  # clips by which the size of all is judged
+TRIED = 6  # clips by which the size of all is judged
 
 
 def encode(waveform: np.ndarray, sample_rate: int, compression: float = 0.8) -> bytes:
