@@ -146,20 +146,18 @@ def draw_scores(ours: pd.DataFrame, titles: dict[str, str], axes):
     height = 0.8 / len(starts)
     for (task, title), ax in zip(titles.items(), axes, strict=True):
         part = ours[ours["task"] == task]
-        for index, start in enumerate(starts):
-            some = part[part["start"] == start]
-            places = [networks.index(name) for name in some["network"]]
-            y = np.array(places) + (index - (len(starts) - 1) / 2) * height
-            ax.barh(y, 100 * some["mean"], height * 0.85, color=START_COLOURS[start], alpha=0.45, label=start)
+        # a network's bars are side by side, about its name
+        place = part.groupby("network").cumcount() - (part.groupby("network")["network"].transform("size") - 1) / 2
+        part = part.assign(y=part["network"].map(networks.index) + place * height)
+        for start in starts:
+            some, colour = part[part["start"] == start], START_COLOURS[start]
+            ax.barh(some["y"], 100 * some["mean"], height * 0.85, color=colour, alpha=0.45, label=start)
             spread = 100 * some["std"].fillna(0)
-            ax.errorbar(100 * some["mean"], y, xerr=spread, fmt="none", ecolor=START_COLOURS[start], capsize=3)
-            label = "ensemble of the runs" if not index else None
-            ax.scatter(
-                100 * some["ensemble"], y, marker="D", s=26, facecolor="white", edgecolor="black", zorder=3, label=label
-            )
-        ax.set(title=title, xlabel="Accuracy (%)", xlim=(0, 102), yticks=range(len(networks)))
-        ax.set_yticklabels(networks)
-        ax.invert_yaxis()
+            ax.errorbar(100 * some["mean"], some["y"], xerr=spread, fmt="none", ecolor=colour, capsize=3)
+        marks = {"marker": "D", "s": 26, "facecolor": "white", "edgecolor": "black", "zorder": 3}
+        ax.scatter(100 * part["ensemble"], part["y"], label="ensemble of the runs", **marks)
+        ax.set(title=title, xlabel="Accuracy (%)", xlim=(0, 103), ylim=(len(networks) - 0.4, -0.6))
+        ax.set_yticks(range(len(networks)), networks)
         ax.grid(False, axis="y")
     for ax in axes[1:]:
         ax.set_yticklabels([])
@@ -230,8 +228,7 @@ def draw_attributions(records: list[dict], front_end, axes):
         limit = np.quantile(np.abs(values), 0.995) or 1.0
         shown = np.clip(np.abs(values) / limit, 0, 1)
         drawn = row[1].imshow(values.T, vmin=-limit, vmax=limit, cmap="coolwarm", alpha=shown.T, **options)
-        drawn_bar = row[1].figure.colorbar(drawn, ax=row[1], label="Adds to the logit", pad=0.02)
-        drawn_bar.formatter.set_powerlimits((-2, 2))
+        row[1].figure.colorbar(drawn, ax=row[1], label="Adds to the logit", pad=0.02)
         said = "right" if record["right"] else "wrong"
         row[0].set_title(f"{record['label']} ({said}, {record['probability']:.2f})", fontsize=9)
         row[1].set_title(
