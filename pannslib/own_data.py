@@ -12,7 +12,6 @@ What is measured, and how, is that of the paper's transfer tasks (section V): th
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -27,9 +26,8 @@ from pannslib.results import open_run
 JOB = TASK = "own_data"  # as the job is called in the catalogue, and the data in `datasets.TASKS`
 SHORTEST, LONGEST = 1.0, 10.0  # seconds that clips are cut or padded to, where that isn't said
 SHARE = 0.95  # of the clips that are not to be cut, where their length isn't said
-PASSES = 2  # over the training clips, at least, where the iterations aren't said
+PASSES = 1  # over all clips, at least, where the iterations aren't said
 MEASURED = 1000  # clips whose length is looked at
-THREADS = 8  # at most, where a folder is given: nothing else of the catalogue runs beside it then
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def plan(
         iterations: optimiser steps of each whole network; 0 for the profile's, or more if the clips are many.
         segments: longer clips become several, whose predictions are averaged, instead of being cut.
         data_root: as of `catalogue.plan`.
-        threads: that are computed with; 0 for every core where a folder is given, else the profile's.
+        threads: that are computed with; 0 for the profile's. More than the idle cores make it much slower.
 
     Raises:
         DataError, ProfileError: what is wrong with the data or the settings.
@@ -117,11 +115,12 @@ def plan(
     elif given:
         changes["seconds"] = usual_seconds(found.dataset)
     if given:
-        changes["threads"] = threads or min(os.cpu_count() or 1, THREADS)
         changes["few_shot"] = base.profile.transfer.few_shot.model_dump()
         changes["folds"] = None  # all are tested: the profile's number is for the example
     if segments:
         changes["segments"] = True
+    if threads:
+        changes["threads"] = threads
     if checkpoint:
         path = Path(checkpoint).expanduser()
         changes["pretrained"] = str(checkpoint) if str(checkpoint) == "released" else str(path.resolve())
