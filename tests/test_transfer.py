@@ -128,6 +128,10 @@ def test_table_figures_and_sentences(plan, result, curve):
     frame = shown.compared({"ravdess": result}, {"ravdess": curve})
     assert frame.loc[0, "fine-tune - scratch, published"] == pytest.approx(0.721 - 0.692)
     assert "in the paper on 1 of 1 tasks" in shown.reading_compared(frame)
+    figure, axes = plt.subplots(1, 2, sharey=True)
+    shown.gains(frame, axes)
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["RAVDESS"]
+    plt.close(figure)
     assert "miniature" in shown.about(plan.dataset("ravdess"), plan.packed("ravdess"), "ravdess")
 
 

@@ -359,7 +359,7 @@ def gains(frame: pd.DataFrame, axes):
         ax.set(title=text, xlabel="Difference of the metric", ylim=(-0.6, len(frame) - 0.4))
         ax.grid(False, axis="y")
     axes[0].set_yticks(places, frame["task"])
-    axes[1].set_yticks(places, [""] * len(frame))
+    axes[1].tick_params(axis="y", labelleft=False)
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     axes[0].figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
     return axes
@@ -372,10 +372,10 @@ def reading_compared(frame: pd.DataFrame) -> str:
         values = frame.set_index("task")[f"{column}, {of}"]
         kept = values[values > 0]
         names = "" if len(kept) in (0, len(values)) else f" ({', '.join(kept.index)})"
-        return f"{len(kept)} of {len(values)}{names}"
+        return f"{len(kept)} of {len(values)} tasks{names}"
 
     def told(text: str, column: str) -> str:
-        return f"- {text}: in the paper on {count(column, 'published')} tasks, here on {count(column, 'ours')}."
+        return f"- {text}: in the paper on {count(column, 'published')}, here on {count(column, 'ours')}."
 
     same = frame.loc[frame["best, published"] == frame["best, ours"], "task"].tolist()
     lost = frame.loc[frame["best pretrained - scratch at the fewest, ours"] <= 0, "task"].tolist()
