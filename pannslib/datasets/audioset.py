@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ SIGNS = (
 )  # what tells that a folder is meant to be this data set
 SEGMENT_COLUMNS = ("YTID", "start_seconds", "end_seconds", "positive_labels")
 SUFFIXES = (".wav", ".flac", ".ogg")
+TRAINING = ("balanced_train", "unbalanced_train")  # where the black list counts
+NAME = re.compile(r"Y?([\w-]{11})(?:_[\d.]+(?:_[\d.]+)?)?")  # Y<id>, <id>, <id>_30.000_40.000
 NO_FOLD = 0  # AudioSet has splits instead
 TAKE_AGAIN = "Take the file from the official site again."
 
@@ -59,6 +62,7 @@ def load(root: Path) -> Dataset:
     clips: list[Clip] = []
     notes: list[str] = []
     places: dict[str, tuple[Path, int]] = {}
+    barred, spared = read_black_list(root), []
     for split in OFFICIAL:
         table, folder = root / "metadata" / f"{split}_segments.csv", root / "audios" / f"{split}_segments"
         if not table.is_file():
@@ -67,15 +71,19 @@ def load(root: Path) -> Dataset:
             notes.append(f"{split} is not there.")
             continue
         segments = read_segments(table, mids, places)
-        paths = sound_files(folder)
+        paths, prefix = sound_files(folder), f"audios/{folder.name}/"
         for identifier, targets in segments.items():
             if path := paths.get(identifier):
                 name = path.rpartition("/")[2]
-                clips.append(Clip(name, f"audios/{folder.name}/{path}", targets, NO_FOLD, identifier, split))
+                clips.append(Clip(name, prefix + path, targets, NO_FOLD, identifier, split))
         notes += _notes(split, segments, paths)
+        if split in TRAINING:
+            spared += [split for identifier in barred if identifier in segments and identifier not in paths]
     if not places:
         raise DataError(f"{root / 'metadata'} has no list of clips. Download eval_segments.csv and its like.")
-    complete = _is_complete(clip.split for clip in clips)
+    if spared:
+        notes.append(f"{len(spared):,} of the clips that are not there are on the black list, so they aren't needed.")
+    complete = _is_complete([*(clip.split for clip in clips), *spared])
     return assemble("audioset", TITLE, root, clips, names, sum(OFFICIAL.values()), notes, complete)
 
 
@@ -83,6 +91,21 @@ def _is_complete(splits: Iterable[str]) -> bool:
     """Whether clips of these splits are as many as the authors had."""
     sizes = Counter(splits)
     return all(sizes[split] >= count for split, count in AUTHORS_COPY.items())
+
+
+def read_black_list(root: str | Path) -> set[str]:
+    """The ids that the files in `metadata/black_list/` below `root` name; none where there are no files.
+
+    A line begins with an id or with a file's name that does; so do the authors' files, which are lists of DCASE 2017
+    Task 4 with tabs (`-5QrBL6MzLg_60.000_70.000.wav`), and what their `create_black_list.py` makes of them.
+    """
+    names: set[str] = set()
+    for path in sorted((Path(root) / "metadata" / "black_list").glob("*.csv")):
+        for line in read_text(path).splitlines():
+            found = NAME.fullmatch(re.split(r"[\t,]", line.strip())[0].removesuffix(".wav"))
+            if found:
+                names.add(found[1])
+    return names
 
 
 def read_class_labels(path: Path) -> tuple[dict[str, int], dict[int, str]]:

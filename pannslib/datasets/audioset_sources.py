@@ -38,11 +38,11 @@ from pannslib import audio, files, reference
 from pannslib import progress as progress_bars
 from pannslib.datasets import archives, download
 from pannslib.datasets.archives import Remote, human
+from pannslib.datasets.audioset import NAME, TRAINING, read_black_list, sound_files
 from pannslib.datasets.base import read_text, some
 from pannslib.errors import AudioError, DataError
 
 SPLITS = ("balanced_train", "unbalanced_train", "eval")
-TRAINING = ("balanced_train", "unbalanced_train")  # where the black list counts
 HUB = "https://huggingface.co"
 VIDEO = "https://www.youtube.com/watch?v="
 LARGEST_CLIP = 64 << 20  # bytes; 10 s at 192 kHz, 8 channels and 32 bit are less
@@ -56,7 +56,6 @@ FORMATS = {
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au")  # what libsndfile decodes
 SHARDS = (".zip", ".tar", ".parquet")
 PACKED = (".h5", ".hdf5")
-IDENTIFIER = re.compile(r"Y?([\w-]{11})(?:_[\d.]+(?:_[\d.]+)?)?")  # Y<id>, <id>, <id>_30.000_40.000
 MISSING_COLUMNS = ("clip", "split", "reason")
 SECONDS_PER_VIDEO = 8.0  # assumed for telling the time: yt-dlp's start, the page and ten seconds of sound
 VIDEO_TIMEOUT = 300  # seconds for one clip
@@ -386,21 +385,6 @@ def class_labels_csv() -> str:
     return "\n".join(["index,mid,display_name", *rows]) + "\n"
 
 
-def read_black_list(root: str | Path) -> set[str]:
-    """The ids that the files in `metadata/black_list/` below `root` name; none where there are no files.
-
-    A line begins with an id or with a file's name that does; so do the authors' files, which are lists of DCASE 2017
-    Task 4 with tabs (`-5QrBL6MzLg_60.000_70.000.wav`), and what their `create_black_list.py` makes of them.
-    """
-    names: set[str] = set()
-    for path in sorted((Path(root) / "metadata" / "black_list").glob("*.csv")):
-        for line in read_text(path).splitlines():
-            found = IDENTIFIER.fullmatch(re.split(r"[\t,]", line.strip())[0].removesuffix(".wav"))
-            if found:
-                names.add(found[1])
-    return names
-
-
 def _read_times(path: Path) -> dict[str, tuple[float, float]]:
     """Id -> start and end (s) of the clips in a list; DataError with the line of a row that cannot be right."""
     times: dict[str, tuple[float, float]] = {}
@@ -458,8 +442,6 @@ class _Collection:
         self._saved = time.monotonic()
 
     def _look(self) -> set[str]:
-        from pannslib.datasets.audioset import sound_files
-
         there = set()
         for split in self.splits:
             folder = self.folder(split)
@@ -486,7 +468,7 @@ class _Collection:
     def identify(self, *candidates: str) -> str | None:
         """The id that the first fitting of some file names (without suffix) or ids means; None if no list has it."""
         for candidate in candidates:
-            found = IDENTIFIER.fullmatch(candidate)
+            found = NAME.fullmatch(candidate)
             # an id may itself begin with Y
             for name in (candidate, candidate[1:] if candidate.startswith("Y") else "", found[1] if found else ""):
                 if name in self.split:

@@ -9,6 +9,7 @@ import torch
 
 from pannslib import metrics, models
 from pannslib.catalogue import PRETRAINING, Plan
+from pannslib.datasets.audioset import read_black_list
 from pannslib.training import devices, loop
 from pannslib.training.runs import training_rows
 from pannslib.training.sources import ClipSource
@@ -44,7 +45,8 @@ def linear_baseline(plan: Plan) -> Baseline:
     fabric = devices.make_fabric(settings, plan.seed("linear"))
     network = models.create_model("Cnn14", classes=len(packed.classes), width=0.125).to(fabric.device)
     features = ClipSource(packed, network, float("inf"), fabric.device).mean_log_mels()
-    training = training_rows(packed, settings, plan.seed("audioset", "share"))
+    black_list = read_black_list(plan.dataset("audioset").root)
+    training = training_rows(packed, settings, plan.seed("audioset", "share"), black_list)
     evaluation = np.flatnonzero(packed.splits == "eval")
     mean, deviation = features[training].mean(0), features[training].std(0)
     inputs = torch.from_numpy((features - mean) / np.maximum(deviation, 1e-6)).float().to(fabric.device)

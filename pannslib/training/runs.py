@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pannslib import datasets, files, metrics, models, reference
 from pannslib.audioset_runs import RUNS
 from pannslib.catalogue import PRETRAINING, Plan, TrainingSettings
 from pannslib.datasets import samplers
+from pannslib.datasets.audioset import read_black_list
 from pannslib.errors import DataError, ResultError
 from pannslib.models import registry
 from pannslib.results import RunFolder, evidence_of, open_run, read_run
@@ -181,13 +183,19 @@ def _read(folder: RunFolder, settings: TrainingSettings) -> TrainingResult:
     return TrainingResult(folder, settings, files.read_json(folder.file("summary.json")), *tables)
 
 
-def training_rows(packed: datasets.PackedClips, settings: TrainingSettings, seed: int) -> np.ndarray:
+def training_rows(
+    packed: datasets.PackedClips, settings: TrainingSettings, seed: int, black_list: Collection[str] = ()
+) -> np.ndarray:
     """The clips that a run learns from, int64 (clips,): the chosen set, or a share of it drawn by ``seed``.
 
-    A smaller share is a part of every larger one with the same seed. A class keeps a clip at least.
+    A smaller share is a part of every larger one with the same seed. A class keeps a clip at least. Clips whose
+    YouTube id is on the ``black_list`` are never among them.
     """
     splits = {"full": ("balanced_train", "unbalanced_train"), "balanced": ("balanced_train",)}
     rows = np.flatnonzero(np.isin(packed.splits, splits[settings.training_set]))
+    if black_list:
+        names = packed.names
+        rows = rows[[names[row].partition(".")[0].removeprefix("Y") not in black_list for row in rows]]
     if not len(rows):
         raise DataError(
             f"{packed.path} has no clip of {' or '.join(splits[settings.training_set])}, so there is nothing to learn "
@@ -226,7 +234,8 @@ class _Training:
             width=settings.width,
             **settings.front_end.model_dump(exclude_none=True),
         )
-        self.training = training_rows(packed, settings, plan.seed("audioset", "share"))
+        black_list = read_black_list(plan.dataset("audioset").root)
+        self.training = training_rows(packed, settings, plan.seed("audioset", "share"), black_list)
         if settings.compile:
             self.network.compile()
         self.evaluated = {split: np.flatnonzero(packed.splits == split) for split in SPLITS}

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -20,8 +21,8 @@ import pytest
 import soundfile
 from local_server import LocalServer
 
-from pannslib import audio, datasets
-from pannslib.datasets import archives, audioset_sources, download, miniature
+from pannslib import audio, datasets, training
+from pannslib.datasets import archives, audioset, audioset_sources, download, miniature
 from pannslib.datasets.audioset import sound_files
 from pannslib.errors import DataError
 
@@ -318,8 +319,28 @@ def test_the_black_list_is_read_in_both_of_the_authors_forms(tmp_path):
     folder.mkdir(parents=True)
     (folder / "a.csv").write_text("-5QrBL6MzLg_60.000_70.000.wav\t60.000\t70.000\tTrain horn\r\n")
     (folder / "b.csv").write_text("YJMT0mK0Dbg\n3ACjUf9QpAQ,x\nY3S2-TODd__k.wav\n\nid\n")
-    assert audioset_sources.read_black_list(tmp_path) == {"-5QrBL6MzLg", "YJMT0mK0Dbg", "3ACjUf9QpAQ", "3S2-TODd__k"}
-    assert audioset_sources.read_black_list(tmp_path / "elsewhere") == set()
+    assert audioset.read_black_list(tmp_path) == {"-5QrBL6MzLg", "YJMT0mK0Dbg", "3ACjUf9QpAQ", "3S2-TODd__k"}
+    assert audioset.read_black_list(tmp_path / "elsewhere") == set()
+
+
+def test_black_listed_clips_are_not_trained_on_where_a_copy_has_them(original, tmp_path):
+    names = sorted(clips_of(original, "balanced_train"))
+    pack_like_the_authors(tmp_path / "balanced_train.h5", names)
+    packed = datasets.PackedClips([tmp_path / "balanced_train.h5"])
+    settings = SimpleNamespace(training_set="full", share=1)
+    rows = training.training_rows(packed, settings, seed=0, black_list={names[0], names[7], "elsewhere00"})
+    assert rows.tolist() == [row for row in range(len(names)) if row not in (0, 7)]
+
+
+def test_a_copy_without_the_black_listed_clips_is_whole(server, original, tmp_path, monkeypatch):
+    mirror(server, original, "hf_confit_audioset_full")
+    sizes = {split: len(clips_of(original, split)) for split in SPLITS}
+    monkeypatch.setattr(audioset, "AUTHORS_COPY", sizes)
+    result = get(tmp_path, server, "hf_confit_audioset_full")
+    assert result.evidence == "real"
+    assert any("are on the black list" in note for note in result.notes)
+    sorted(clips_of(result.root, "balanced_train").values())[0].unlink()
+    assert datasets.load("audioset", result.root).evidence == "partial"
 
 
 def test_without_a_black_list_it_is_said(server, original, tmp_path):
