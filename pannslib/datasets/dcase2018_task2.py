@@ -110,7 +110,7 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
         known = {place for _, place in found} | {part.find(name) for name in padding}
         strange += unnamed(part, known - {None}, path.name, f"{folders[0]}/")
     clips, missing = keep_present(
-        listed, "the tables", "FSDKaggle2018.audio_train/ and FSDKaggle2018.audio_test/", allow_missing
+        root, listed, "the tables", "FSDKaggle2018.audio_train/ and FSDKaggle2018.audio_test/", allow_missing
     )
     notes = [*missing, *notes, *strange, *divided_groups(clips, "Freesound recordings")]
     names = {number: name.replace("_", " ") for number, name in enumerate(CLASSES)}

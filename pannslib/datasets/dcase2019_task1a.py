@@ -23,7 +23,7 @@ from pannslib.errors import DataError
 TITLE = "DCASE 2019 task 1A (TAU Urban Acoustic Scenes 2019)"
 TRAINING, TEST = 9185, 4185  # clips of the given split
 ARCHIVE_FOLDER = "TAU-urban-acoustic-scenes-2019-development"  # what the official archives unpack to
-SIGNS = ("evaluation_setup/fold1_train.csv", f"*/{ARCHIVE_FOLDER}", "audio/airport-*-*-*-a.wav")
+SIGNS = ("evaluation_setup/fold1_train.csv", "audio/airport-*-*-*-a.wav")
 SCENES = (
     "airport",
     "bus",
@@ -54,15 +54,14 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
     known = _read_meta(files.find("meta.csv"))
     listed = _read_split(files, known)
     part = files.below("audio")
-    clips, notes = keep_present(
-        [(clip, part.find(clip.clip)) for clip in listed], "the tables in evaluation_setup/", "audio/", allow_missing
-    )
+    found = [(clip, part.find(clip.clip)) for clip in listed]
+    clips, notes = keep_present(root, found, "the tables in evaluation_setup/", "audio/", allow_missing)
     names = {clip.clip for clip in listed}
     unused = [name for name in known if name not in names]
     if unused:
         notes.append(f"{len(unused):,} clips of meta.csv are in neither part of the given split and are left out.")
     used = {clip.path for clip in clips} | {part.find(name) for name in unused}
-    notes += unnamed(part, used, "the tables", "audio/")
+    notes += unnamed(part, used, "meta.csv", "audio/")
     notes += divided_groups(clips, "places")
     scenes = {number: scene.replace("_", " ") for number, scene in enumerate(SCENES)}
     return assemble("dcase2019_task1a", TITLE, root, clips, scenes, TRAINING + TEST, notes)

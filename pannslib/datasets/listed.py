@@ -139,11 +139,12 @@ class Table:
 
 
 def keep_present(
-    clips: Sequence[tuple[Clip, str | None]], tables: str, folders: str, allow_missing: bool
+    root: Path, clips: Sequence[tuple[Clip, str | None]], tables: str, folders: str, allow_missing: bool
 ) -> tuple[list[Clip], list[str]]:
     """The clips whose files are there, with their paths, and sentences about those that aren't.
 
     Args:
+        root: the data set's folder, for messages.
         clips: each as its table has it, and the path of its file or None.
         tables, folders: what names the clips and where they belong, for messages.
         allow_missing: go on without the clips that are not there.
@@ -161,19 +162,19 @@ def keep_present(
     names = some(clip.clip for clip in missing)
     if not allow_missing:
         raise DataError(
-            f"{tables} name {len(missing):,} clips (of {len(clips):,}; {parts}) that are not in {folders}: {names}. "
-            "Were all parts of the data set downloaded and unpacked? " + GO_ON
+            f"{root}: {tables} name {len(missing):,} clips (of {len(clips):,}; {parts}) that are not in {folders}: "
+            f"{names}. Were all parts of the data set downloaded and unpacked? {GO_ON}"
         )
     return present, [f"{len(missing):,} clips that {tables} name are not there ({parts}): {names}."]
 
 
-def unnamed(part: Part, used: Iterable[str | None], tables: str, folders: str) -> list[str]:
-    """A sentence about the files of a part that no table names, if there are any; `used` are paths, or None."""
+def unnamed(part: Part, used: Iterable[str | None], table: str, folder: str) -> list[str]:
+    """A sentence about the files of a part that its table doesn't name, if there are any; `used` are paths, or None."""
     names = {PurePosixPath(path).name for path in used if path}  # by name: a part may have been unpacked twice
     strange = sorted(str(path) for path in part.paths if path.name not in names)
     if not strange:
         return []
-    return [f"{len(strange):,} files in {folders} that {tables} don't name are ignored: {some(strange)}."]
+    return [f"{len(strange):,} files in {folder} that {table} doesn't name are ignored: {some(strange)}."]
 
 
 def divided_groups(clips: Iterable[Clip], what: str) -> list[str]:

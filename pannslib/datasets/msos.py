@@ -56,7 +56,7 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
         found = [(clip, part.find(Path(clip.clip).name, CATEGORIES[clip.targets[0]])) for clip in clips]
         listed += found
         strange += unnamed(part, {place for _, place in found if place}, path.name, f"{folder}/")
-    clips, notes = keep_present(listed, "the log sheets", "Development/ and Evaluation/", allow_missing)
+    clips, notes = keep_present(root, listed, "the log sheets", "Development/ and Evaluation/", allow_missing)
     kinds = events["train"] | events["test"]
     notes.append(f"The log sheets tell {len(kinds):,} kinds of event in the {len(CATEGORIES)} categories.")
     new = sorted(events["test"] - events["train"])

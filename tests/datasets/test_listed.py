@@ -1,5 +1,7 @@
 """Files found by name however they were unpacked, and tables whose faults are told with their lines."""
 
+from pathlib import Path
+
 import pytest
 
 from pannslib.datasets.base import Clip
@@ -98,21 +100,21 @@ def test_missing_clips_are_counted_by_part():
         for k, split in enumerate(("train", "train", "test"))
     ]
     with pytest.raises(
-        DataError, match=r"The tables name 2 clips \(of 3; train 1 of 2, test 1 of 1\).*ALLOW_MISSING=1"
+        DataError, match=r"set: the tables name 2 clips \(of 3; train 1 of 2, test 1 of 1\).*ALLOW_MISSING=1"
     ):
-        keep_present(clips, "The tables", "a/", allow_missing=False)
-    present, notes = keep_present(clips, "the tables", "a/", allow_missing=True)
+        keep_present(Path("set"), clips, "the tables", "a/", allow_missing=False)
+    present, notes = keep_present(Path("set"), clips, "the tables", "a/", allow_missing=True)
     assert [clip.path for clip in present] == ["a/0.wav"]
     assert notes == ["2 clips that the tables name are not there (train 1 of 2, test 1 of 1): 1.wav, 2.wav."]
-    assert keep_present(clips[:1], "the tables", "a/", allow_missing=False)[1] == []
+    assert keep_present(Path("set"), clips[:1], "the tables", "a/", allow_missing=False)[1] == []
 
 
 def test_strange_files_and_divided_groups_are_told(tmp_path):
     part = touch(tmp_path, "1/audio/a.wav", "2/audio/a.wav", "1/audio/b.wav").below("audio")
-    assert unnamed(part, ["1/audio/a.wav"], "the tables", "audio/") == [
-        "1 files in audio/ that the tables don't name are ignored: 1/audio/b.wav."
+    assert unnamed(part, ["1/audio/a.wav"], "t.csv", "audio/") == [
+        "1 files in audio/ that t.csv doesn't name are ignored: 1/audio/b.wav."
     ]
-    assert unnamed(part, ["1/audio/a.wav", "1/audio/b.wav"], "the tables", "audio/") == []
+    assert unnamed(part, ["1/audio/a.wav", "1/audio/b.wav"], "t.csv", "audio/") == []
     clips = [
         Clip(str(k), "", (0,), 0, group, split)
         for k, (group, split) in enumerate([("x", "train"), ("y", "train"), ("x", "test")])
