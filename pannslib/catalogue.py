@@ -262,6 +262,7 @@ class MachineSettings(Settings):
     precision: profiles.Precision
     architecture: profiles.Architecture
     width: profiles.Width
+    dropout: profiles.Factor
     cache_gib: profiles.Gibibytes = Field(exclude=True)  # where log-mels are kept changes no result
     seconds: profiles.Seconds
 
@@ -320,7 +321,7 @@ def _task_sections() -> set[str]:
 def _settings(job: Job, profile: Profile) -> Settings:
     """The settings of ``job``: the profile's, with the differences that its `runs` section names laid over."""
     common = profile.model_dump(
-        include={"seed", "threads", "accelerator", "precision", "architecture", "width", "cache_gib"}
+        include={"seed", "threads", "accelerator", "precision", "architecture", "width", "dropout", "cache_gib"}
     )
     if job.kind == "training":
         content = profiles.merge(common | profile.training.model_dump(), RUNS[job.name].changes)
@@ -331,7 +332,7 @@ def _settings(job: Job, profile: Profile) -> Settings:
         network |= {key: value for key, value in [("architecture", sections.pop("architecture"))] if value}
         content = common | network | sections | profile.transfer.model_dump()[job.tasks[0]]
     elif job.kind == "rethinking":
-        machine = {key: value for key, value in common.items() if key not in ("architecture", "width")}
+        machine = {key: value for key, value in common.items() if key not in ("architecture", "width", "dropout")}
         content = machine | profile.rethinking.model_dump()
     else:
         content = {key: common[key] for key in SETTINGS[job.kind].model_fields}

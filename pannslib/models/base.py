@@ -73,6 +73,7 @@ class PannsModel(nn.Module):
     unused_parameters: tuple[str, ...] = ()
     classifier = "fc_audioset"
     pooled_dropout = 0.5  # before the embedding layer
+    dropout_factor = 1.0  # on all rates
 
     def __init__(self, settings: Settings):
         super().__init__()
@@ -155,6 +156,16 @@ class PannsModel(nn.Module):
         # as published: the classifier sees the embedding before its dropout (ERRATA, row 30)
         return output_of(self.fc_audioset(x), embedding=self.dropout(x, 0.5))
 
+    def scale_dropout(self, factor: float) -> "PannsModel":
+        """Multiply all published rates of dropout by ``factor``, in [0, 1]; returns the model itself.
+
+        Made for 64 channels and more, they take too much from networks of some few channels and some hundred steps.
+        """
+        for module in self.modules():
+            if hasattr(module, "dropout_factor"):
+                module.dropout_factor = factor
+        return self
+
     def dropout(self, x: Tensor, rate: float) -> Tensor:
-        """Set values to 0 at the given rate, in training mode alone."""
-        return F.dropout(x, rate, self.training)
+        """Set values to 0 at the given rate times ``dropout_factor``, in training mode alone."""
+        return F.dropout(x, rate * self.dropout_factor, self.training)

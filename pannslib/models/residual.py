@@ -38,6 +38,8 @@ SHORTCUT_POOLINGS = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 class ResidualBlock(nn.Module):
     """Pooling, convolutions with batch norm and ReLU, plus the shortcut, then ReLU."""
 
+    dropout_factor = 1.0  # see `PannsModel.scale_dropout`
+
     def __init__(self, inputs: int, channels: int, branch: Branch, pooled: bool):
         super().__init__()
         self.depth = len(branch.kernels)
@@ -66,7 +68,7 @@ class ResidualBlock(nn.Module):
         for index in range(1, self.depth):
             x = getattr(self, f"conv{index}")(x)
             x = self.relu(getattr(self, f"bn{index}")(x))
-        x = F.dropout(x, 0.1, self.training)
+        x = F.dropout(x, 0.1 * self.dropout_factor, self.training)
         x = getattr(self, f"conv{self.depth}")(x)
         x = getattr(self, f"bn{self.depth}")(x)
         return self.relu(x + shortcut)

@@ -35,6 +35,7 @@ Folds = Annotated[int, Field(ge=1, le=10)]
 Sampling = Literal["uniform", "balanced", "alternating"]
 TrainingSet = Literal["full", "balanced"]
 Resampling = Literal["resample", "decimate"]
+Factor = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Gibibytes = Annotated[float, Field(ge=0, le=1024)]
 
@@ -243,6 +244,7 @@ class Profile(Settings):
     precision: Precision
     architecture: Architecture  # of the pretrained and the transferred network
     width: Width  # multiplies every channel count of the network
+    dropout: Factor = 1.0  # multiplies the published rates of dropout, which are too much for a few channels
     cache_gib: Gibibytes  # log-mels up to this size are computed once and kept
     miniatures: Miniatures
     packing: Packing = Packing()
@@ -344,7 +346,7 @@ def _name(path: Path) -> str:
 
 def _read_floats(content: dict) -> dict:
     """Accept `1` and `1e-3` where a number may have a fraction: YAML reads the first as int, the second as str."""
-    floats = {"seconds", "learning_rate", "width", "cache_gib", "share", "longest", "weight_decay"}
+    floats = {"seconds", "learning_rate", "width", "cache_gib", "share", "dropout", "longest", "weight_decay"}
 
     def convert(key, value):
         if isinstance(value, dict):

@@ -233,7 +233,7 @@ class _Training:
             classes=len(packed.classes),
             width=settings.width,
             **settings.front_end.model_dump(exclude_none=True),
-        )
+        ).scale_dropout(settings.dropout)
         black_list = read_black_list(plan.dataset("audioset").root)
         self.training = training_rows(packed, settings, plan.seed("audioset", "share"), black_list)
         if settings.compile:

@@ -303,6 +303,7 @@ class Bench:
         else:
             batch = source.batch
             network = self.pretrained.network(classes) if kind.pretrained else self.pretrained.new_network(classes)
+            network.scale_dropout(self.settings.dropout)
         model, optimizer = training.set_up(fabric, network, optimisation)
         sampler = ShuffledSampler(rows, self.seed(*parts, "sampler"))
         state = training.State(model, optimizer, sampler, np.random.default_rng(self.seed(*parts, "mixup")))
