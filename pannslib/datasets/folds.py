@@ -1,11 +1,22 @@
-"""Folds for data sets that have none: by chance, every class in equal parts, and no group divided."""
+"""Folds for data sets that have none: by chance, every class in equal parts, and no group divided.
+
+Also which files are the same, and so must not be divided either.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
+
+from pannslib import files
+from pannslib.errors import DataError
+
+START = 65_536  # bytes that are compared before whole files are
 
 
 def stratified_folds(targets: np.ndarray, groups: Sequence[str], folds: int, seed: int = 0) -> np.ndarray:
@@ -49,3 +60,31 @@ def stratified_folds(targets: np.ndarray, groups: Sequence[str], folds: int, see
         filled[best] += sizes[group]
     # the folds that have clips are numbered without gaps
     return np.unique(fold, return_inverse=True)[1][member] + 1
+
+
+def identical_files(paths: dict[str, Path]) -> list[list[str]]:
+    """The names of files with the same bytes, each list sorted; whole files are read only where sizes and starts agree.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    try:
+        alike = _alike(paths, lambda path: path.stat().st_size)
+        alike = [part for names in alike for part in _alike({n: paths[n] for n in names}, _start)]
+        alike = [part for names in alike for part in _alike({n: paths[n] for n in names}, files.sha256)]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}. Complete the download.") from error
+    return sorted(sorted(names) for names in alike)
+
+
+def _alike(paths: dict[str, Path], key: Callable) -> list[list[str]]:
+    """The names that share a `key` of their file with another one."""
+    found = defaultdict(list)
+    for name, path in paths.items():
+        found[key(path)].append(name)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def _start(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return sha256(file.read(START)).digest()

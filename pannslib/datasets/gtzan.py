@@ -17,14 +17,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from pannslib import audio, files
+from pannslib import audio
 from pannslib.datasets.base import Clip, Dataset, assemble, is_miniature, some
-from pannslib.datasets.folds import stratified_folds
+from pannslib.datasets.folds import identical_files, stratified_folds
 from pannslib.errors import AudioError, DataError
 
 TITLE = "GTZAN"
@@ -34,7 +33,6 @@ PLACES = ("genres", "genres_original", "Data/genres_original", "")  # where the 
 SIGNS = tuple(f"{place}/{genre}/{genre}.[0-9]*".removeprefix("/") for place in PLACES for genre in GENRES)
 NAME = re.compile(rf"({'|'.join(GENRES)})\.(\d{{5}})\.(wav|au)")
 UNREADABLE = "jazz.00054"  # cannot be decoded in the copies that most people have
-START = 65_536  # bytes that are compared before whole files are
 
 # Excerpts of one recording (Sturm 2013). The widely used lists without faults leave out all but one of each group.
 REPETITIONS = {
@@ -188,31 +186,3 @@ def _repeated(group: dict[str, str]) -> list[list[str]]:
     for name, first in group.items():
         members[first].append(name)
     return [sorted(names) for names in members.values() if len(names) > 1]
-
-
-def identical_files(paths: dict[str, Path]) -> list[list[str]]:
-    """The names of files with the same bytes, each list sorted; whole files are read only where sizes and starts agree.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    try:
-        alike = _alike(paths, lambda path: path.stat().st_size)
-        alike = [part for names in alike for part in _alike({n: paths[n] for n in names}, _start)]
-        alike = [part for names in alike for part in _alike({n: paths[n] for n in names}, files.sha256)]
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}. Complete the download.") from error
-    return sorted(sorted(names) for names in alike)
-
-
-def _alike(paths: dict[str, Path], key) -> list[list[str]]:
-    """The names that share a `key` of their file with another one."""
-    found = defaultdict(list)
-    for name, path in paths.items():
-        found[key(path)].append(name)
-    return [names for names in found.values() if len(names) > 1]
-
-
-def _start(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return sha256(file.read(START)).digest()

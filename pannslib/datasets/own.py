@@ -30,8 +30,7 @@ import numpy as np
 import pandas as pd
 
 from pannslib.datasets.base import Dataset, is_miniature, some
-from pannslib.datasets.folds import stratified_folds
-from pannslib.datasets.gtzan import identical_files
+from pannslib.datasets.folds import identical_files, stratified_folds
 from pannslib.errors import DataError
 
 FOLDS = 5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pannslib.datasets.folds import stratified_folds
+from pannslib.datasets.folds import identical_files, stratified_folds
 
 
 def test_single_clips_are_dealt_out_evenly():
@@ -39,3 +39,10 @@ def test_there_are_no_more_folds_than_groups():
     assert set(stratified_folds(np.ones((9, 1)), list("aabbccccc"), 10)) == {1, 2, 3}
     with pytest.raises(ValueError, match="folds is 0"):
         stratified_folds(np.ones((2, 1)), ["a", "b"], 0)
+
+
+def test_files_that_differ_at_their_end_only_are_not_the_same(tmp_path):
+    start = bytes(100_000)
+    for name, content in {"a": start + b"1", "b": start + b"2", "c": start + b"1", "d": b"1", "e": start}.items():
+        (tmp_path / name).write_bytes(content)
+    assert identical_files({name: tmp_path / name for name in "dcbae"}) == [["a", "c"]]
