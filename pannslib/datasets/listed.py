@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from pannslib.datasets.base import Clip, read_rows, some
 from pannslib.errors import DataError
@@ -34,38 +34,41 @@ class Files:
 
     def __init__(self, root: Path):
         self.root = root
-        self.paths: list[PurePosixPath] = []  # relative to root, the least deep first
+        self.paths: list[str] = []  # relative to root with slashes, the least deep first
         for folder, folders, names in os.walk(root, followlinks=True):
-            place = PurePosixPath(Path(folder).relative_to(root).as_posix())
+            place = Path(folder).relative_to(root)
             deep = len(place.parts) >= DEPTH  # ends walks round and round through links, too
             folders[:] = [] if deep else sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
-            self.paths += [place / name for name in names if not name.startswith(".")]
-        self.paths.sort(key=lambda path: (len(path.parts), path))
+            before = f"{place.as_posix()}/" if place.parts else ""
+            self.paths += [before + name for name in names if not name.startswith(".")]
+        self.paths.sort(key=lambda path: (path.count("/"), path))
 
     def find(self, *names: str) -> Path | None:
         """The first of the files of these names that is there (the least deep, where there are several), or None."""
         for name in names:
             for path in self.paths:
-                if path.name.casefold() == name.casefold() and (self.root / path).is_file():
+                if path.rpartition("/")[2].casefold() == name.casefold() and (self.root / path).is_file():
                     return self.root / path
         return None
 
     def below(self, *folders: str) -> Part:
         """The files in folders of one of these names, or in folders within them."""
         wanted = {name.casefold() for name in folders}
-        inside = [path for path in self.paths if wanted & {part.casefold() for part in path.parts[:-1]}]
-        return Part([path for path in inside if (self.root / path).is_file()])
+        inside = [path for path in self.paths if not wanted.isdisjoint(path.casefold().split("/")[:-1])]
+        return Part([path for path in inside if os.path.isfile(os.path.join(self.root, path))])
 
 
 class Part:
-    """Some of the files of a data set, to be found by the names that a table gives them."""
+    """Some of the files of a data set, to be found by the names that a table gives them; `paths` as in `Files`."""
 
-    def __init__(self, paths: Sequence[PurePosixPath]):
+    def __init__(self, paths: Sequence[str]):
         self.paths = paths
-        self._found: dict[tuple[str, str], PurePosixPath] = {}  # folder or "", key of the name -> the first such file
+        self._found: dict[tuple[str, str], str] = {}  # folder or "", key of the name -> the first such file
         for path in paths:
-            for key in _keys(path.name) if path.suffix.casefold() in AUDIO else _keys(path.name)[:2]:
-                self._found.setdefault((path.parent.name.casefold(), key), path)
+            place, _, name = path.rpartition("/")
+            folder = place.rpartition("/")[2].casefold()
+            for key in _keys(name) if os.path.splitext(name)[1].casefold() in AUDIO else _keys(name)[:2]:
+                self._found.setdefault((folder, key), path)
                 self._found.setdefault(("", key), path)
 
     def find(self, name: str, folder: str = "") -> str | None:
@@ -76,7 +79,7 @@ class Part:
         for place in dict.fromkeys((folder.casefold(), "")):
             for key in _keys(name):
                 if (place, key) in self._found:
-                    return str(self._found[place, key])
+                    return self._found[place, key]
         return None
 
 
@@ -170,8 +173,8 @@ def keep_present(
 
 def unnamed(part: Part, used: Iterable[str | None], table: str, folder: str) -> list[str]:
     """A sentence about the files of a part that its table doesn't name, if there are any; `used` are paths, or None."""
-    names = {PurePosixPath(path).name for path in used if path}  # by name: a part may have been unpacked twice
-    strange = sorted(str(path) for path in part.paths if path.name not in names)
+    names = {path.rpartition("/")[2] for path in used if path}  # by name: a part may have been unpacked twice
+    strange = sorted(path for path in part.paths if path.rpartition("/")[2] not in names)
     if not strange:
         return []
     return [f"{len(strange):,} files in {folder} that {table} doesn't name are ignored: {some(strange)}."]

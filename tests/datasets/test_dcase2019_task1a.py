@@ -141,6 +141,12 @@ def test_missing_clips_are_refused_unless_allowed(tmp_path):
         load(root, allow_missing=True).check_splits()
 
 
+def test_a_clip_that_is_in_neither_part_may_be_missing(tmp_path):
+    dataset = load(make(tmp_path, absent=[UNUSED[0][0]]))
+    assert len(dataset.clips) == 4
+    assert any("are in neither part of the given split" in note for note in dataset.notes)
+
+
 def test_without_labels_of_the_test_part_meta_tells_them(tmp_path):
     (make(tmp_path) / "evaluation_setup" / "fold1_evaluate.csv").unlink()
     np.testing.assert_array_equal(load(tmp_path).label, [0, 2, 0, 1])
