@@ -78,8 +78,10 @@ def download(
             table = downloads.plan(task, root, base_url, per_second, parts, ask=not list_only)
         elif list_only and not options["source"]:
             table = downloads.listing(per_second).query("task == 'audioset'").drop(columns=["licence", "homepage"])
+        elif options["source"] == "folder" and folder:
+            table = audioset_sources.plan_folder(folder, link, per_second)
         elif options["source"] in ("folder", ""):
-            table = None
+            table = None  # get says what is wrong
         else:
             table = audioset_sources.plan(options["source"], chosen, limit or None, per_second, workers)
         plans.append((task, table))

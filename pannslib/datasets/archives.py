@@ -326,7 +326,7 @@ def _download(remote: Remote, path: Path, progress: bool, wait: float) -> dict[s
             if without_progress >= ATTEMPTS:
                 raise DataError(
                     f"{remote.name} can't be had from {remote.url}: {_explanation(error)}. What came so far is kept "
-                    f"({human(reached)}): the same call goes on from there."
+                    f"({human(reached)}): the same call goes on from there. Or download it by hand into {path.parent}."
                 ) from None
             time.sleep(min(LONGEST_WAIT, max(wait * 2 ** (without_progress - 1), _asked_to_wait(error))))
         finally:

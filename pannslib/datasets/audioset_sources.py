@@ -58,8 +58,10 @@ SHARDS = (".zip", ".tar", ".parquet")
 PACKED = (".h5", ".hdf5")
 MISSING_COLUMNS = ("clip", "split", "reason")
 SECONDS_PER_VIDEO = 8.0  # assumed for telling the time: yt-dlp's start, the page and ten seconds of sound
+HEADERS_PER_SECOND = 500  # assumed for telling the time: sound files whose headers are decoded
 VIDEO_TIMEOUT = 300  # seconds for one clip
-SAVE_EVERY = 30.0  # seconds between two writings of missing.csv
+SAVE_EVERY = 30.0  # seconds between two writings of missing.csv, at least
+SAVE_SHARE = 50  # and at least so many times what the last writing took
 BLOCKED_IN_A_ROW = 12  # failures of this kind without a success in between: going on would make it worse
 BLOCKED = re.compile(r"429|too many requests|not a bot|rate.?limit", re.IGNORECASE)
 GONE = re.compile(
@@ -359,20 +361,31 @@ def _get_metadata(
             return
 
 
+def _metadata_folders(given: Path | None) -> list[Path]:
+    """Where lists may be in, or beside, a folder that one has."""
+    if given is None:
+        return []
+    return [given, given / "metadata", given.parent / "metadata", *sorted(given.glob("*/metadata"))]
+
+
 def _take_over(given: Path | None, name: str, target: Path) -> bool:
     """Copy a list from the folder that one has, if it is there."""
-    found = next((file for file in sorted(given.rglob(name)) if file.is_file()), None) if given else None
+    found = next((folder / name for folder in _metadata_folders(given) if (folder / name).is_file()), None)
     if found and found.resolve() != target.resolve():
         with files.replacing(target) as temporary:
             shutil.copyfile(found, temporary)
-    return bool(found)
+    return found is not None
 
 
 def _take_over_black_list(given: Path | None, folder: Path) -> bool:
-    found = [file for file in sorted(given.rglob("black_list/*.csv")) if file.is_file()] if given else []
-    for file in found:
-        _take_over(file.parent, file.name, folder / file.name)
-    return bool(found)
+    for place in _metadata_folders(given):
+        found = sorted((place / "black_list").glob("*.csv"))
+        for file in found:
+            with files.replacing(folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+        if found:
+            return True
+    return False
 
 
 def class_labels_csv() -> str:
@@ -439,7 +452,7 @@ class _Collection:
         self.unlisted: Counter[str] = Counter()
         self.final_reason = "not in the source"
         self._lock = threading.Lock()
-        self._saved = time.monotonic()
+        self._saved, self._save_took = time.monotonic(), 0.0
 
     def _look(self) -> set[str]:
         there = set()
@@ -534,10 +547,10 @@ class _Collection:
 
     def save(self, every: float = 0.0) -> None:
         """Write missing.csv, unless that was done less than `every` seconds ago."""
-        if every and time.monotonic() - self._saved < every:
+        began = time.monotonic()
+        if every and began - self._saved < max(every, SAVE_SHARE * self._save_took):
             return
         with self._lock:
-            self._saved = time.monotonic()
             known = {name: reason for name, reason in self.reasons.items() if name not in self.there}
             lines = [(row["clip"], row["split"], row["reason"]) for row in self.elsewhere.values()]
             for name in (*self.open, *(name for name in known if name not in self.wanted)):
@@ -548,6 +561,8 @@ class _Collection:
         writer.writerow(MISSING_COLUMNS)
         writer.writerows(lines)
         files.write_text(self.metadata / "missing.csv", text.getvalue())
+        self._saved = time.monotonic()
+        self._save_took = self._saved - began
 
     def report(self, result: download.Download) -> None:
         """Tell how many clips of each split are there, and why the others are not."""
@@ -691,6 +706,7 @@ def _from_mirror(
             group = _group(path, origin)
             local = [archives.fetch(remote, origin.store, progress, wait) for remote in group][-1]
             names, bad = _take_shard(collection, local)
+            os.sync()  # what is said to be done must be on the disk
             files.write_json(
                 index / f"{local.name}.json", {"revision": origin.revision, "clips": names, "unusable": bad}
             )
@@ -815,20 +831,43 @@ def _read_parquet(collection: _Collection, shard: Path) -> Iterator[tuple[str, C
 # --- a folder that one has -------------------------------------------------------------------------------------
 
 
-def _from_folder(collection: _Collection, given: Path, link: str, progress: bool, result: download.Download) -> None:
-    """Take what a folder has: sound files by id, archives of a mirror, the authors' HDF5 files."""
-    collection.final_reason = f"not in {given}"
+def plan_folder(path: str | Path, link: str = "symlink", rate: float = download.RATE) -> pd.DataFrame:
+    """What taking a folder that one has costs: a row a kind of file.
+
+    Columns: kind, files, bytes, disk (bytes), hours, at `rate` bytes a second for what is copied and
+    `HEADERS_PER_SECOND` for what is only looked at.
+    """
+    given = Path(path)
+    if not given.is_dir():
+        raise DataError(f"{given} is no folder. Give the folder that has the clips.")
+    rows = []
+    for kind, found in zip(("sound", "archives", "packed"), _found_in(given, None), strict=True):
+        size = sum(file.stat().st_size for file in found)
+        copied = size if kind == "archives" or link == "copy" else 0
+        looked_at = len(found) / HEADERS_PER_SECOND if kind == "sound" else 0
+        rows.append((kind, len(found), float(size), float(copied), (copied / rate + looked_at) / 3600))
+    return pd.DataFrame(rows, columns=["kind", "files", "bytes", "disk", "hours"])
+
+
+def _found_in(given: Path, own: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
+    """Sound files, archives and packed files at any depth of a folder, but not in `own`."""
     sounds, shards, packed = [], [], []
-    own = collection.root.resolve()
-    for place, folders, names in os.walk(given, followlinks=False):
+    kinds = {**dict.fromkeys(SOUND, sounds), **dict.fromkeys(SHARDS, shards), **dict.fromkeys(PACKED, packed)}
+    for place, folders, names in os.walk(given):
         # the folder may hold the data root
         folders[:] = sorted(name for name in folders if (Path(place) / name).resolve() != own)
         for name in sorted(names):
-            path = Path(place) / name
-            suffix = path.suffix.lower()
-            kind = {**dict.fromkeys(SOUND, sounds), **dict.fromkeys(SHARDS, shards), **dict.fromkeys(PACKED, packed)}
-            if suffix in kind and not name.startswith("."):
-                kind[suffix].append(path)
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in kinds and not name.startswith("."):
+                kinds[suffix].append(Path(place) / name)
+    return sounds, shards, packed
+
+
+def _from_folder(collection: _Collection, given: Path, link: str, progress: bool, result: download.Download) -> None:
+    """Take what a folder has: sound files by id, archives of a mirror, the authors' HDF5 files."""
+    collection.final_reason = f"not in {given}"
+    own = collection.root.resolve()
+    sounds, shards, packed = _found_in(given, own)
     if given.resolve() != own and not (sounds or shards or packed):
         raise DataError(
             f"{given} has no sound files ({', '.join(SOUND)}), archives ({', '.join(SHARDS)}) or packed files "

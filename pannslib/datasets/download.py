@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -361,6 +362,7 @@ def _get(
             unpacked = archives.unpack(archive, result.root, lambda path: _place(task, path), progress)
         else:
             unpacked = _put(archive, result.root)
+        os.sync()  # what is said to be done must be on the disk
         files.write_json(_manifest(task, remote, data_root), unpacked.paths)
         if delete and own:
             archive.unlink()

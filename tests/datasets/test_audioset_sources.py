@@ -632,6 +632,18 @@ def test_the_plan_tells_clips_disk_and_time_before_anything():
     assert parquet["download"].sum() == pytest.approx(49_805_654_900)
 
 
+def test_the_plan_of_a_folder_counts_what_it_has(original, tmp_path):
+    clips = clips_of(original, "eval")
+    put_zip(tmp_path / "a.zip", clips, "eval")
+    name, file = next(iter(clips.items()))
+    shutil.copy(file, tmp_path / f"{name}.wav")
+    table = audioset_sources.plan_folder(tmp_path, "symlink", rate=1e6).set_index("kind")
+    assert table["files"].to_dict() == {"sound": 1, "archives": 1, "packed": 0}
+    assert (table.loc["sound", "bytes"], table.loc["sound", "disk"]) == (file.stat().st_size, 0)
+    assert table.loc["archives", "hours"] == pytest.approx((tmp_path / "a.zip").stat().st_size / 1e6 / 3600)
+    assert audioset_sources.plan_folder(tmp_path, "copy").set_index("kind").loc["sound", "disk"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
