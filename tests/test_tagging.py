@@ -1,10 +1,18 @@
-"""The tagger: from a file to labels."""
+"""The tagger: from files, folders and arrays to labels, embeddings and saved tables."""
+
+import json
+import os
+import resource
+import struct
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
 from pannslib import AudioTagger, audio, create_model, models
-from pannslib.errors import AudioError, CheckpointError, ModelError
+from pannslib.errors import AudioError, CheckpointError, ModelError, PannsError
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +83,96 @@ def test_a_checkpoint_brings_its_front_end(tmp_path):
     path = tmp_path / "fine.safetensors"
     models.save_checkpoint(create_model("Cnn6", classes=2, width=0.0625, hop=160), path, labels=["a", "b"])
     assert AudioTagger(checkpoint=path).model.front_end.hop == 160
+
+
+def test_lists_folders_and_arrays_of_different_lengths(tagger, tmp_path):
+    names = ["a.wav", "straße ñ 音.flac", f"{'x' * 240}.wav"]
+    (tmp_path / "deeper").mkdir()
+    for seconds, name in zip((0.1, 1.5, 3), names, strict=True):
+        sound = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * 16_000))
+        soundfile.write(tmp_path / "deeper" / name, sound, 16_000)
+    (tmp_path / "notes.txt").write_text("no sound")
+    tags = tagger.tag(tmp_path, top=2, progress=False)
+    assert list(tags.columns) == ["clip", "label", "probability"]
+    assert [Path(clip).name for clip in tags["clip"].unique()] == sorted(names)
+    one = tagger.tag(tmp_path / "deeper" / names[1], top=2)
+    assert tags[tags["clip"].str.endswith(names[1])]["probability"].tolist() == one["probability"].tolist()
+    samples, rate = soundfile.read(tmp_path / "deeper" / names[1], dtype="float32")
+    again = tagger.tag([(samples, rate), samples], sample_rate=rate, top=2)
+    np.testing.assert_allclose(again["probability"], [*one["probability"]] * 2, atol=1e-6)
+    embeddings = tagger.embed(tmp_path, progress=False)
+    assert embeddings.shape == (3, tagger.model.embedding_size)
+    np.testing.assert_array_equal(embeddings.iloc[1], tagger.embed(tmp_path / "deeper" / sorted(names)[1]))
+
+
+def test_a_long_recording_has_the_highest_probability_of_its_windows(tagger, tmp_path):
+    level = np.repeat(np.linspace(0, 1, 65), 32_000)
+    waveform = (np.random.default_rng(0).uniform(-1, 1, len(level)) * level).astype(np.float32)
+    audio.save(tmp_path / "long.wav", waveform, 32_000)
+    tags = tagger.tag(tmp_path / "long.wav", top=3, progress=False).set_index("label")["probability"]
+    windows = tagger.tag_windows(tmp_path / "long.wav", top=3, progress=False)
+    assert windows["onset_s"].drop_duplicates().tolist() == [5.0 * index for index in range(12)]
+    assert windows["offset_s"].max() == pytest.approx(65)
+    np.testing.assert_allclose(windows.groupby("label")["probability"].max()[tags.index], tags)
+    lines = windows.save(tmp_path / "tags.txt").read_text().splitlines()
+    assert lines[-1].startswith("55.000000\t65.000000\t")
+
+
+def test_tables_save_themselves(tagger, clip, tmp_path):
+    tags = tagger.tag([clip], top=2)
+    assert pd.read_csv(tags.save(tmp_path / "tags.csv"))["label"].tolist() == tags["label"].tolist()
+    assert [row["label"] for row in json.loads(tags.save(tmp_path / "tags.json").read_text())] == tags["label"].tolist()
+    with pytest.raises(PannsError, match="times"):
+        tags.save(tmp_path / "tags.txt")
+    with pytest.raises(PannsError, match=r"\.csv"):
+        tags.save(tmp_path / "tags.xls")
+
+
+def test_silence_has_tags_that_are_numbers(tagger):
+    assert tagger.tag(np.zeros(64_000, np.float32))["probability"].between(0, 1).all()
+
+
+def test_folders_and_lists_without_sound(tagger, tmp_path):
+    with pytest.raises(AudioError, match="no sound files"):
+        tagger.tag(tmp_path)
+    with pytest.raises(AudioError, match="empty"):
+        tagger.tag([])
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x00\x00\x00\x20ftypisom", b"\x1aE\xdf\xa3\x01\x00\x00", b"RIFF\x00\x10\x00\x00AVI "]
+)
+def test_a_video_is_told_to_be_one(tagger, tmp_path, head):
+    (tmp_path / "film.mp4").write_bytes(head + bytes(4096))
+    with pytest.raises(AudioError, match="is a video"):
+        tagger.tag(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read everything")
+def test_what_may_not_be_read(tagger, clip, tmp_path):
+    clip.chmod(0)
+    with pytest.raises(AudioError, match="permissions"):
+        tagger.tag(clip)
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(AudioError, match="permissions"):
+        tagger.tag(tmp_path / "closed")
+
+
+def test_a_day_of_audio_is_read_at_constant_memory(tmp_path):
+    """24 h at 2 kHz, sparse on the disk: the first and the last blocks of what the tagger is given."""
+    frames = 24 * 3600 * 2000
+    with open(tmp_path / "day.wav", "wb") as file:
+        form = (16, 1, 1, 2000, 2000, 1, 8)  # of 8 bits, one channel
+        header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", frames + 36, b"WAVE", b"fmt ", *form, b"data", frames)
+        file.write(header)
+        file.truncate(len(header) + frames)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    total = sum(len(block) for block in audio.stream(tmp_path / "day.wav", 2000))
+    assert total == frames
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
+
+
+def test_weights_are_random_only_where_they_are_asked_for():
+    assert len(AudioTagger("LeeNet11", checkpoint="random", engine="torch").tag(np.zeros(32_000, np.float32))) == 10
+    with pytest.raises(CheckpointError, match="Random weights"):
+        AudioTagger(checkpoint="random")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pannslib import __version__, audio, files, models, reference
-from pannslib.errors import AudioError, CheckpointError, ModelError, PannsError
+from pannslib.errors import AudioError, CheckpointError, ModelError
 from pannslib.inference import engines
 from pannslib.models.base import PannsModel
 from pannslib.models.registry import architecture, skeleton
@@ -284,7 +284,7 @@ def _checkpoint_of(model: str | None, checkpoint: str | Path | None) -> Path | N
     """The file of weights that is meant; None for random ones."""
     if checkpoint == RANDOM:
         if model is None:
-            raise PannsError("Random weights need to know of which architecture: give model=, e.g. 'Cnn14'.")
+            raise CheckpointError("Random weights need to know of which architecture: give model=, e.g. 'Cnn14'.")
         return None
     if checkpoint == RELEASED:
         if model is None:

@@ -20,7 +20,6 @@ import torch
 from pannslib import complexity, models
 from pannslib.inference import engines
 from pannslib.models.base import PannsModel
-from pannslib.models.registry import skeleton
 
 PUBLISHED = "published"
 # engine and precision of each way but the published one
@@ -150,13 +149,14 @@ _PEAK = """
 import resource, sys, tempfile, torch
 from pathlib import Path
 from pannslib.inference import engines, speed
+from pannslib.models.registry import skeleton
 name, engine, precision, batch, seconds, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 if engine == speed.PUBLISHED:
     call = speed._published(speed.random_model(name, "conv"))
-    rate = speed.skeleton(name).sample_rate
+    rate = skeleton(name).sample_rate
 else:
-    settings = speed.skeleton(name)
+    settings = skeleton(name)
     rate = settings.sample_rate
     call = engines.create(lambda: speed.random_model(name), settings, "peak", "cpu", precision, engine, Path(FOLDER))
 call(speed.noise(int(batch), float(seconds), rate))

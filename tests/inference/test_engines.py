@@ -1,0 +1,173 @@
+"""Every engine gives what the network gives; what isn't there is replaced and explained; folding changes nothing."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pannslib import AudioTagger, models
+from pannslib.errors import CheckpointError, ModelError
+from pannslib.features import LogMel
+from pannslib.inference import engines, graphs, speed
+from pannslib.inference.folding import fold
+
+# one of each kind of block, at the smallest size
+NAMES = (
+    "Cnn6",
+    "Cnn14_DecisionLevelAtt",
+    "ResNet22",
+    "MobileNetV1",
+    "MobileNetV2",
+    "DaiNet19",
+    "Wavegram_Logmel_Cnn14",
+)
+NAMES += ("LeeNet11", "Res1dNet31", "VGGish")
+
+
+def small(name: str, **options):
+    """A narrow model whose batch norms do something."""
+    torch.manual_seed(0)
+    model = models.create_model(name, classes=5, width=0.0625, **options).eval()
+    for key, value in model.state_dict().items():
+        if key.endswith(("running_mean",)):
+            value.normal_(0, 0.1)
+        elif key.endswith("running_var") or (key.endswith("weight") and value.ndim == 1):
+            value.uniform_(0.5, 1.5)
+    return model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folded_network_gives_the_same_with_fewer_layers(name):
+    model = small(name)
+    folded = fold(model)
+    waveform = torch.from_numpy(speed.noise(2, 1.37, model.sample_rate))
+    with torch.inference_mode():
+        expected, given = model(waveform), folded(waveform)
+    for one, other in zip(expected, given, strict=True):
+        assert one is other is None or torch.allclose(one, other, atol=1e-5)
+
+    def norms(network):
+        return sum(isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) for module in network.modules())
+
+    # what stays normalises the input, or is in the released weights and not used
+    assert norms(folded) <= 2
+    assert model.training is False
+    assert norms(model) > norms(folded) or name == "VGGish"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_graphs_give_the_same_at_other_batches_and_lengths(name, tmp_path):
+    model = small(name)
+    for kind in ("onnxruntime", "openvino"):
+        engine = engines.create(lambda: model, model, "x", engine=kind, folder=tmp_path)
+        assert engine.name == kind
+        for batch, seconds in ((1, 2.0), (3, 1.234), (2, 2.0)):
+            waveform = speed.noise(batch, seconds, model.sample_rate)
+            given = engine(waveform)
+            with torch.inference_mode():
+                expected = model(torch.from_numpy(waveform))
+            np.testing.assert_allclose(given.clipwise_output, expected.clipwise_output, atol=1e-5)
+            np.testing.assert_allclose(given.embedding, expected.embedding, rtol=1e-3, atol=1e-4)
+            if model.classifies_frames:
+                np.testing.assert_allclose(given.framewise_output, expected.framewise_output, atol=1e-5)
+    assert len(list(tmp_path.iterdir())) == 1  # one graph for both
+
+
+@pytest.mark.parametrize("kind", ["folded", "openvino"])
+def test_bf16_is_near(kind, tmp_path):
+    model = small("Cnn6")
+    waveform = speed.noise(2, 1.5, model.sample_rate)
+    given = engines.create(lambda: model, model, "x", precision="bf16", engine=kind, folder=tmp_path)(waveform)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(waveform)).clipwise_output
+    np.testing.assert_allclose(given.clipwise_output, expected, atol=0.01)
+
+
+def test_a_missing_engine_is_replaced_and_explained_in_a_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(engines, "installed", lambda package: package not in ("onnxruntime", "openvino"))
+    model = small("Cnn6")
+    engine = engines.create(lambda: model, model, "x", folder=tmp_path)
+    assert engine.name == "folded"
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "onnxruntime isn't installed" in told[0]
+    assert "pannslib[fast]" in told[0]
+
+
+def test_a_network_that_cannot_be_traced_is_computed_all_the_same(monkeypatch, capsys, tmp_path):
+    def fail(*_, **__):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(graphs, "write", fail)
+    model = small("Cnn6")
+    assert engines.create(lambda: model, model, "x", folder=tmp_path).name == "folded"
+    assert "can't take Cnn6 (RuntimeError: no such operator)" in capsys.readouterr().err
+
+
+def test_the_fast_path_can_be_switched_off_and_wrong_names_are_told(tmp_path):
+    model = small("Cnn6")
+    tagger = AudioTagger(model, engine="torch")
+    assert tagger.engine.name == "torch"
+    assert isinstance(tagger.engine.model.log_mel, LogMel)
+    for words, options in {
+        "engine is 'tensorrt'": {"engine": "tensorrt"},
+        "fp32 or bf16": {"precision": "tf32"},
+        "in fp32; asked was bf16": {"engine": "onnxruntime", "precision": "bf16"},
+    }.items():
+        with pytest.raises(ModelError, match=words):
+            AudioTagger(model, **options)
+
+
+def test_engine_files_are_kept_by_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("PANNS_CACHE", str(tmp_path))
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = models.create_model("Cnn6", classes=2, width=0.0625)
+        models.save_checkpoint(model, tmp_path / f"{seed}.safetensors", labels=["a", "b"])
+    clip = speed.noise(1, 1, 32_000)[0]
+    first = AudioTagger(checkpoint=tmp_path / "1.safetensors").tag(clip)
+    assert not first.equals(AudioTagger(checkpoint=tmp_path / "2.safetensors").tag(clip))
+    kept = sorted((tmp_path / "engines").iterdir())
+    assert len(kept) == 2
+    # from now on the weights aren't even loaded; a damaged file is made again
+    tagger = AudioTagger(checkpoint=tmp_path / "1.safetensors")
+    assert "model" not in vars(tagger)
+    assert tagger.tag(clip).equals(first)
+    for path in kept:
+        path.write_bytes(b"no graph")
+    AudioTagger(checkpoint=tmp_path / "1.safetensors")
+    assert AudioTagger(checkpoint=tmp_path / "1.safetensors").tag(clip).equals(first)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        AudioTagger(checkpoint=tmp_path / "3.safetensors")
+
+
+def test_the_speed_table_says_what_was_measured():
+    table = speed.compare("LeeNet11", ways=(("torch", "fp32"), ("onnxruntime", "fp32")), seconds=0.5, repeats=2)
+    assert table["engine"].tolist() == ["published", "torch", "onnxruntime"]
+    assert table.loc[0, "times_faster"] == 1
+    assert (table["largest_difference"] < 1e-4).all()
+    assert (table["share_of_matrix_rate"] > 0).all()
+
+
+def test_a_recording_of_minutes_stays_within_its_memory(tmp_path):
+    """Ten minutes take no more memory than two do: both are in a process of their own."""
+    code = """
+import resource, sys, numpy as np, soundfile
+from pannslib import SoundEventDetector, models
+model = models.create_model("Cnn14_DecisionLevelMax", classes=2, width=0.03125, mel_bins=32).eval()
+with soundfile.SoundFile("long.wav", "w", 16000, 1) as file:
+    for minute in range(int(sys.argv[1])):
+        file.write(np.random.default_rng(minute).uniform(-0.1, 0.1, 60 * 16000))
+SoundEventDetector(model).detect("long.wav", 0.5, progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    peaks = []
+    for minutes in (2, 10):
+        call = [sys.executable, "-c", code, str(minutes)]
+        done = subprocess.run(call, capture_output=True, text=True, check=True, cwd=tmp_path, env=dict(os.environ))
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 60  # MiB; the waveform alone is 37 MiB more at each copy
+    assert peaks[1] < 1024
