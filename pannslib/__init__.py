@@ -31,6 +31,7 @@ _PUBLIC = {
     "reference": None,
     "report": None,
     "results": None,
+    "rethinking": None,
     "tagging": None,
     "training": None,
     "transfer": None,

@@ -6,6 +6,7 @@ executed to its end by papermill, ``done.json``.
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import resource
@@ -37,6 +38,7 @@ RECORDED_PACKAGES = (
     "librosa",
     "torchlibrosa",
 )
+EXTRA_PACKAGES = ("torchvision", "captum")  # where they are installed
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def code_version() -> str:
 
 @cache
 def _package_versions() -> dict:
-    return {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+    there = [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name)]
+    return {name: importlib.metadata.version(name) for name in (*RECORDED_PACKAGES, *there)}
 
 
 @cache

@@ -51,7 +51,8 @@ def scores(ours: pd.DataFrame | None, titles: dict[str, str]) -> pd.DataFrame:
     """
     rows = []
     if ours is None:
-        return published()
+        units = {name: f"published: {name} (%)" for name in ("pretrained", "std", "random", "ensemble")}
+        return published().rename(columns=units | {"basis": "published: basis"})
     for paper in published().itertuples(index=False):
         task = next(key for key, title in titles.items() if title == paper[1])
         part = ours[(ours["network"] == paper.network) & (ours["task"] == task)]
