@@ -34,7 +34,7 @@ def test_a_run_can_differ_from_its_profile(tmp_path):
         ({"transfer_esc51": {}}, "there is no such run; there are .*transfer_esc50"),
         ({"transfer_esc50": {"scratch": {"iteration": 9}}}, "scratch.iteration: there is no such setting"),
         ({"transfer_esc50": {"scratch": {"iterations": 0}}}, "scratch.iterations: 0 is not allowed"),
-        ({"transfer_esc50": {"width": 0.5}}, "a transferred network is the pretrained one"),
+        ({"transfer_esc50": {"width": 0.5}}, "a transferred network is as wide as the pretrained one"),
     ],
 )
 def test_differences_are_checked_too(tmp_path, runs, words):
