@@ -39,6 +39,7 @@ FASTEST = {
     ("cuda", "bf16"): ("compile", "folded"),
     ("cuda", "tf32"): ("compile", "folded"),
 }
+ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 KEPT = 8  # engine files in the cache folder; CNN14's has 330 MB
@@ -227,16 +228,32 @@ def _make(name, model, settings, key, device, precision, folder):
     from pannslib.inference import graphs
 
     path = folder / f"{settings.name}-{key}.onnx"
-    if path.is_file():
+    new = not path.is_file()
+    if not new:
         os.utime(path)
     else:
         graphs.write(model(), path, with_front_end=False)
         forget_old(folder)
     try:
-        return GraphEngine(settings, path, name, precision)
+        engine = GraphEngine(settings, path, name, precision)
+        if new:
+            _check(engine, model())
+        return engine
     except Exception:
         path.unlink(missing_ok=True)  # it may be damaged; the next call writes it anew
         raise
+
+
+@torch.inference_mode()
+def _check(engine: GraphEngine, model: PannsModel) -> None:
+    """Raise unless an engine gives what PyTorch gives for two seconds of noise: engines have faults too."""
+    samples = max(2 * model.sample_rate, model.least_samples)
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (1, samples)).astype(np.float32)
+    given, expected = engine(waveform), model.cpu().eval()(torch.from_numpy(waveform))
+    names = ("clipwise_output", "framewise_output") if model.classifies_frames else ("clipwise_output",)
+    worst = max(float(np.abs(getattr(given, name) - getattr(expected, name).numpy()).max()) for name in names)
+    if not worst <= ALLOWED[engine.precision]:
+        raise ValueError(f"its output differs from PyTorch's by {worst:.2g}")
 
 
 def _precisions_of(engine: str) -> str:

@@ -18,7 +18,7 @@ from pannslib.models.base import PannsModel
 from pannslib.models.log_mel import LogMelModel
 from pannslib.models.wavegram import WavegramLogmel
 
-OPSET = 17
+OPSET = 18  # OpenVINO reduces over all axes where 17 says one (ReduceLogSumExp)
 EXAMPLE_SECONDS = 2.5  # of the clips that a graph is traced with
 
 

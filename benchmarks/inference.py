@@ -1,0 +1,150 @@
+"""How many clips a second does each model tag, in each engine? Run: python benchmarks/inference.py
+
+Every architecture with random weights, from waveform to probabilities, in turns with the published code's way (the
+authors' front end by convolution, plain eager float32) in one process; what counts is the ratio of the medians. Then the
+peak memory of each in a process of its own, the cost against clip length and batch, and a figure. Where it is installed,
+the package panns-inference computes CNN14 in the same turns (pip install panns-inference; we don't require it).
+
+Writes benchmarks/results/inference.csv, inference_cost.csv, inference.png, and .json records of where they are from.
+`panns bench` measures single models.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from pannslib import features, files, models, reference, results
+from pannslib.inference import engines, speed
+
+FOLDER = Path(__file__).parent / "results"
+COST_MODELS = ("Cnn14", "MobileNetV1")
+LENGTHS, BATCHES = (1, 2, 5, 10, 20, 40), (1, 2, 4, 8)  # seconds; clips
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="architectures; all where left out")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
+    parser.add_argument("--no-cost", action="store_true", help="leave out clip lengths and batches")
+    parser.add_argument("--output", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    names = options.models or [str(name) for name in models.list_models() if name.family != "ImageNet"]
+
+    tables = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr)
+        more = panns_inference() if name == "Cnn14" else {}
+        table = speed.compare(name, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
+        if not options.no_memory:
+            ways = zip(table["engine"], table["precision"], strict=True)
+            own = {speed.PUBLISHED, *engines.ENGINES}
+            table["peak_memory_mib"] = [
+                speed.peak_memory_mib(name, engine, precision) if engine in own else None for engine, precision in ways
+            ]
+        tables.append(table)
+    write(pd.concat(tables, ignore_index=True), options, "inference")
+    if not options.no_cost:
+        write(cost([name for name in COST_MODELS if name in names] or names[:1], options), options, "inference_cost")
+
+
+def cost(names: list[str], options) -> pd.DataFrame:
+    """Time against clip length and batch, in the published way and the fastest."""
+    ways = (("onnxruntime", "fp32"), ("openvino", "bf16"))
+    settings = [(1, seconds) for seconds in LENGTHS] + [(batch, options.seconds) for batch in BATCHES[1:]]
+    tables = [
+        speed.compare(name, ways, batch, seconds, repeats=max(3, options.repeats // 2))
+        for name in names
+        for batch, seconds in settings
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def write(table: pd.DataFrame, options, name: str) -> None:
+    """Print a table; write it with its record and, of the main one, the figure."""
+    print(table.to_string(index=False))
+    files.write_text(options.output / f"{name}.csv", table.to_csv(index=False))
+    record = {
+        "evidence": "computed",
+        "weights": "random",
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "hardware": results.hardware(),
+        "load_average": os.getloadavg(),
+        "code": results.code_version(),
+        "torch": torch.__version__,
+        "measured_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    files.write_json(options.output / f"{name}.json", record)
+    if name == "inference":
+        with files.replacing(options.output / "inference.png") as path:
+            draw(table, path)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Clips per second of each model, a bar an engine."""
+    import matplotlib.pyplot as plt
+
+    table = table.assign(way=table["engine"] + ", " + table["precision"])
+    wide = table.pivot(index="model", columns="way", values="clips_per_second")
+    wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["way"]))]
+    height = 1.2 + 0.14 * wide.size
+    axes = wide.iloc[::-1].plot.barh(figsize=(7, height), width=0.85, logx=True)
+    axes.set_xlabel("clips of 10 s per second (computed on this machine, random weights)")
+    axes.set_ylabel("")
+    axes.legend(title="engine, precision", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(axes.figure)
+
+
+def say(text: str) -> None:
+    """A line on the standard error."""
+    print(text, file=sys.stderr)
+
+
+def panns_inference() -> dict:
+    """The authors' inference package as another way to compute CNN14, with our random weights in their format."""
+    if find_spec("panns_inference") is None:
+        say("panns-inference isn't installed; it is left out (pip install panns-inference).")
+        return {}
+
+    def make(model):
+        folder = Path(tempfile.mkdtemp(prefix="panns-inference-"))
+        # it reads the class labels from the home folder when it is imported, and would download them
+        labels = reference.class_labels()
+        rows = labels.assign(display_name='"' + labels["display_name"] + '"')
+        text = "index,mid,display_name\n" + "".join(
+            f"{number},x,{name}\n" for number, name in enumerate(rows["display_name"])
+        )
+        files.write_text(folder / "panns_data" / "class_labels_indices.csv", text)
+        weights = dict(model.state_dict())
+        kernels = torch.tensor(features.fourier_kernels(model.front_end.window))
+        weights["spectrogram_extractor.stft.conv_real.weight"] = kernels[0, :, None]
+        weights["spectrogram_extractor.stft.conv_imag.weight"] = kernels[1, :, None]
+        weights["logmel_extractor.melW"] = torch.tensor(features.mel_matrix(model.front_end))
+        torch.save({"model": weights}, folder / "Cnn14.pth")
+        before, os.environ["HOME"] = os.environ.get("HOME", ""), str(folder)
+        try:
+            from panns_inference import AudioTagging
+
+            tagging = AudioTagging(checkpoint_path=str(folder / "Cnn14.pth"), device="cpu")
+        finally:
+            os.environ["HOME"] = before
+        return lambda waveform: tagging.inference(waveform)[0]
+
+    return {"panns-inference": make}
+
+
+if __name__ == "__main__":
+    main()
