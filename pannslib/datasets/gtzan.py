@@ -87,6 +87,8 @@ def load(root: Path, seed: int = SEED) -> Dataset:
     ]
     # the excerpt that hardly anyone can read is no reason to call a copy a part
     complete = set(names) >= _official() - {UNREADABLE}
+    if not is_miniature(root):
+        grouping.append("The collection names no artists, so excerpts of one artist may be in several folds.")
     notes = [*grouping, *notes]
     return assemble("gtzan", TITLE, root, clips, dict(enumerate(GENRES)), CLIPS, notes, complete=complete)
 
