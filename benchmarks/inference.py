@@ -1,9 +1,9 @@
 """How many clips a second does each model tag, in each engine? Run: python benchmarks/inference.py
 
 Every architecture with random weights, from waveform to probabilities, in turns with the published code's way (the
-authors' front end by convolution, plain eager float32) in one process; what counts is the ratio of the medians. Then the
-peak memory of each in a process of its own, the cost against clip length and batch, and a figure. Where it is installed,
-the package panns-inference computes CNN14 in the same turns (pip install panns-inference; we don't require it).
+authors' front end by convolution, plain eager float32) in one process; what counts is the ratio of the medians. Then
+the peak memory of each in its own process, the cost against clip length and batch, and a figure. Where it is
+installed, the package panns-inference computes CNN14 in the same turns (pip install panns-inference; not required).
 
 Writes benchmarks/results/inference.csv, inference_cost.csv, inference.png, and .json records of where they are from.
 `panns bench` measures single models.

@@ -1,8 +1,8 @@
 """How many clips a second does a training step take? Run: python benchmarks/training_step.py
 
 A step is mixup, forward, binary cross-entropy, backward and Adam on random clips of one length, per architecture in
-float32 and bf16, eager and (--compile) through torch.compile, in turns in one process; the baseline is eager float32. On
-a GPU, where there is one, it runs there. Writes benchmarks/results/training_step.csv and training_step.json.
+float32 and bf16, eager and (--compile) through torch.compile, in turns in one process; the baseline is eager float32.
+On a GPU, where there is one, it runs there. Writes benchmarks/results/training_step.csv and training_step.json.
 """
 
 import argparse
