@@ -12,7 +12,7 @@ FAMILY_COLOURS = {
     "mobilenet": "#009e73",
     "dainet": "#7f7f7f",
     "leenet": "#cc79a7",
-    "res1dnet": "#b8860b",
+    "res1dnet": "#56b4e9",
     "wavegram": "#e69f00",
 }
 # the colour of a system, in whichever figure it is; where a figure varies CNN14, the base keeps its colour
