@@ -12,6 +12,7 @@ to benchmarks/results/.
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
@@ -54,6 +55,7 @@ def provenance() -> dict:
     return {
         "processor": hardware["processor"],
         "cores": hardware["cores"],
+        "load_average": round(os.getloadavg()[0], 1),  # of the machine: above its cores, all times are too long
         "python": platform.python_version(),
         "numpy": np.__version__,
         "code": results.code_version(),
