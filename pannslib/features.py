@@ -8,7 +8,6 @@ Shapes: waveform float32 (batch, samples) in [-1, 1]; log-mel float32 (batch, 1,
 frames = samples // hop + 1.
 """
 
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,25 +69,39 @@ FRONT_ENDS = {
 }
 
 
+# Slaney's scale: linear up to 1 kHz, logarithmic above
+HZ_PER_MEL, CORNER_HZ, LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
+
+
+def _slaney_mel(hz: np.ndarray) -> np.ndarray:
+    """Hz -> mel."""
+    above = CORNER_HZ / HZ_PER_MEL + np.log(np.maximum(hz, CORNER_HZ) / CORNER_HZ) / LOG_STEP
+    return np.where(hz >= CORNER_HZ, above, hz / HZ_PER_MEL)
+
+
+def _slaney_hz(mel: np.ndarray) -> np.ndarray:
+    """Mel -> Hz."""
+    corner = CORNER_HZ / HZ_PER_MEL
+    return np.where(mel >= corner, CORNER_HZ * np.exp(LOG_STEP * (mel - corner)), mel * HZ_PER_MEL)
+
+
 @lru_cache(maxsize=32)
 def mel_matrix(front_end: FrontEnd) -> np.ndarray:
     """The mel filters, float32 (window // 2 + 1, mel_bins): Slaney's scale, each filter of area 1.
 
+    The numbers are librosa's (``filters.mel``), whose import would take a second and 200 MiB in every process.
+
     Raises:
         ModelError: a filter holds no frequency of the FFT, so that its bin would always be silent.
     """
-    from librosa import filters  # a second to import, and only this function needs it
-
     settings = front_end
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # librosa warns of empty filters, which are an error below
-        weights = filters.mel(
-            sr=settings.sample_rate,
-            n_fft=settings.window,
-            n_mels=settings.mel_bins,
-            fmin=settings.fmin,
-            fmax=settings.fmax,
-        ).T
+    edges = _slaney_hz(np.linspace(*_slaney_mel(np.array([settings.fmin, settings.fmax])), settings.mel_bins + 2))
+    frequencies = np.arange(settings.window // 2 + 1) * (settings.sample_rate / settings.window)
+    slopes = np.subtract.outer(edges, frequencies)
+    widths = np.diff(edges)[:, None]
+    rising, falling = -slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]
+    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    weights = (triangles * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32).T
     empty = np.flatnonzero(weights.max(axis=0) == 0)
     if len(empty):
         raise ModelError(
