@@ -1,6 +1,8 @@
 """What tagging and detection share: weights, labels and engine; which clips are meant; windows over long recordings."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from pannslib.models.base import PannsModel
 from pannslib.models.registry import architecture, skeleton
 
 Clip = str | Path | np.ndarray | tuple[np.ndarray, float]
+BIG = 64 * 2**20  # bytes of a checkpoint whose engine files are made by another process
+PREPARING = "PANNS_PREPARING"  # set in that process
 RELEASED, RANDOM = "released", "random"
 # what a folder is searched for; libsndfile decodes these
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
@@ -113,9 +117,25 @@ class Predictor:
         )
         if self._checkpoint is not None and self._device == "cpu" and engine in ("auto", *engines.NEEDS):
             key = f"{engines.key_of(self._checkpoint)}-{files.digest([self._options, __version__])[:6]}"
-            return make(key=key, folder=models.cache_folder() / "engines")
+            folder = models.cache_folder() / "engines"
+            if self._is_big() and not (folder / f"{self._settings.name}-{key}").is_dir():
+                self._prepare(engine)
+            return make(key=key, folder=folder)
         with tempfile.TemporaryDirectory() as folder:
             return make(key="given", folder=Path(folder))
+
+    def _is_big(self) -> bool:
+        return self._checkpoint.stat().st_size > BIG and PREPARING not in os.environ
+
+    def _prepare(self, engine: str) -> None:
+        """Let another process write the engine's files, which for a moment takes several times the weights' memory.
+
+        Whatever goes wrong there goes wrong, and is told, here as well.
+        """
+        engines.explain(f"preparing {self._settings.name} for this processor, once for these weights ...")
+        code = "import sys; from pannslib.tagging import AudioTagger as T; T(*sys.argv[1:3], 'cpu', *sys.argv[3:])"
+        call = [sys.executable, "-c", code, self._settings.name, str(self._checkpoint), self.precision, engine]
+        subprocess.run(call, env=os.environ | {PREPARING: "1"}, capture_output=True, check=False)
 
     # --- clips ---------------------------------------------------------------------------------------------------
 
