@@ -1,4 +1,4 @@
-"""The networks that the paper trains on AudioSet: what each run changes, and which rows and curves it makes.
+"""The networks trained on AudioSet, the paper's and one for sound events: what each changes, which rows it makes.
 
 All start from one base, CNN14 as the profile sets it (balanced sampling, mixup on the log-mel, all clips, 32 kHz,
 64 mel bins, a hop of 10 ms). A run that several tables share is here once: the base stands in each of Tables V to XI.
@@ -76,7 +76,10 @@ RUNS = {
     "train_res1dnet51": _architecture("Res1dNet51", "Res1dNet51"),
     "train_wavegram_cnn14": _architecture("Wavegram-CNN", "Wavegram_Cnn14"),
     "train_wavegram_logmel_cnn14": _architecture("Wavegram-Logmel-CNN", "Wavegram_Logmel_Cnn14"),
+    # beyond the paper's tables: the authors' network for sound events
+    "train_cnn14_decision_level": _architecture("CNN14, decision level, max", "Cnn14_DecisionLevelMax"),
 }
+EVENTS = "train_cnn14_decision_level"  # the run that sound events are found with
 
 # the run behind each row of the paper's tables, in the order of `reference.table`
 PAPER_ROWS = {

@@ -14,7 +14,7 @@ from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from pannslib import __version__, datasets, files, imagenet_files, paths, profiles
-from pannslib.audioset_runs import BASE, PAPER_ROWS, RUNS
+from pannslib.audioset_runs import BASE, EVENTS, PAPER_ROWS, RUNS
 from pannslib.errors import DataError, ProfileError
 from pannslib.profiles import Optimisation, Profile, Settings
 
@@ -210,6 +210,15 @@ JOBS = {
             ),
             (PRETRAINING,),
             ("own_data",),
+        ),
+        Job(
+            "sound_events",
+            "Sound events: what is heard, and when",
+            "14_sound_events",
+            "page",
+            ("events_framewise", "events_found", "events_thresholds", "events_classes"),
+            (EVENTS,),
+            ("audioset",),
         ),
         Job(
             "quickstart",
@@ -472,6 +481,11 @@ class Plan:
         except DataError as fault:
             raise DataError(f"{folder}: {fault} {advice}") from fault
         raise DataError(f"{folder}: {'; '.join(before.differences(now))}. {advice}")
+
+    def known_events(self) -> Path:
+        """The folder of a Mini-AudioSet, which says when its events are truly heard; AudioSet itself doesn't."""
+        root = self.dataset("audioset").root
+        return root if (root / "metadata" / "events.csv").is_file() else self._make_miniature("audioset")
 
     def data_stamp(self, task: str) -> str:
         """What changes when the data of ``task`` does, known without making or reading a clip."""
