@@ -23,16 +23,29 @@ def waveform_and_log_mel(waveform: np.ndarray, log_mel: np.ndarray, sample_rate:
     import matplotlib.pyplot as plt
 
     figure, (top, bottom) = plt.subplots(2, 1, sharex=True, height_ratios=(1, 2.2), figsize=(7, 4.6))
-    seconds = np.arange(len(waveform)) / sample_rate
-    top.plot(seconds, waveform, linewidth=0.5, color=FAMILY_COLOURS["cnn"])
-    top.set(ylabel="Amplitude", title=title)
-    extent = (0, log_mel.shape[0] * hop / sample_rate, -0.5, log_mel.shape[1] - 0.5)
-    # 80 dB below the loudest is black: what lies lower is silence
-    image = bottom.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, vmin=log_mel.max() - 80)
-    bottom.set(xlabel="Time (s)", ylabel="Mel bin", xlim=(0, len(waveform) / sample_rate))
-    bottom.grid(False)
+    draw_waveform(waveform, sample_rate, top)
+    top.set_title(title)
+    image = draw_log_mel(log_mel, sample_rate, hop, bottom)
+    bottom.set(xlabel="Time (s)", xlim=(0, len(waveform) / sample_rate))
     figure.colorbar(image, ax=bottom, label="Log-mel (dB)", pad=0.01)
     return figure
+
+
+def draw_waveform(waveform: np.ndarray, sample_rate: int, ax):
+    """A waveform, float32 (samples,) in [-1, 1], against seconds; returns the axes."""
+    ax.plot(np.arange(len(waveform)) / sample_rate, waveform, linewidth=0.5, color=FAMILY_COLOURS["cnn"])
+    ax.set(ylabel="Amplitude")
+    return ax
+
+
+def draw_log_mel(log_mel: np.ndarray, sample_rate: int, hop: int, ax):
+    """A log-mel spectrogram, dB (frames, mel_bins), against seconds; returns the image that a colour bar is of."""
+    extent = (0, log_mel.shape[0] * hop / sample_rate, -0.5, log_mel.shape[1] - 0.5)
+    # 80 dB below the loudest is black: what lies lower is silence
+    image = ax.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, vmin=log_mel.max() - 80)
+    ax.set(ylabel="Mel bin")
+    ax.grid(False)
+    return image
 
 
 def complexity(frame: pd.DataFrame, cost: str, label: str, ax, log: bool = True, compared: str | None = None):
