@@ -24,6 +24,7 @@ _PUBLIC = {
     "complexity": None,
     "datasets": None,
     "detection": None,
+    "explorer": None,
     "features": None,
     "metrics": None,
     "models": None,

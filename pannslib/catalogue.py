@@ -221,6 +221,15 @@ JOBS = {
             ("audioset",),
         ),
         Job(
+            "explorer",
+            "Explorer: clips and classes, by ear and eye",
+            "15_explorer",
+            "page",
+            ("explorer_clip", "explorer_systems", "explorer_best_worst"),
+            tuple(RUNS),  # what it shows is of all that are there, so that two runs show the same
+            ("audioset",),
+        ),
+        Job(
             "quickstart",
             "Quickstart",
             "01_quickstart",
