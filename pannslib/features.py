@@ -143,8 +143,9 @@ class LogMel(nn.Module):
         self.method = method
         self.register_buffer("mel", torch.tensor(mel_matrix(front_end)), persistent=False)
         if method == "fft":
-            window = torch.hann_window(front_end.window, periodic=True)
-            self.register_buffer("window", window, persistent=False)
+            # made on the CPU: on the meta device the function itself loads torch's compiler, two seconds of it
+            window = torch.hann_window(front_end.window, periodic=True, device="cpu").numpy()
+            self.register_buffer("window", torch.tensor(window), persistent=False)
         else:
             kernels = torch.tensor(fourier_kernels(front_end.window)).flatten(0, 1)[:, None]
             self.register_buffer("kernels", kernels, persistent=False)
