@@ -58,7 +58,23 @@ def save_checkpoint(model: PannsModel, path: str | Path, **metadata) -> Path:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(Path(path)) as temporary:
         save_file(weights, temporary, metadata=texts)
+        _sort_metadata(temporary)
     return Path(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in the order of their keys, in place: safetensors writes them in another order each time.
+
+    So equal weights have equal bytes.
+    """
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # else it was written otherwise than we know, and stays as it is
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def read_metadata(path: str | Path) -> dict:

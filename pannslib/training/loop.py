@@ -224,7 +224,7 @@ def fit(
     Args:
         fabric: a Fabric that has set up the state's model and optimiser.
         batch: clip indices (n,) -> the model's input by argument name.
-        targets: (all clips, classes) float32 on the model's device.
+        targets: (all clips, classes), bool or numbers, on the model's device.
         optimisation: iterations, batch size, rate, schedule, mixup, parts of a batch.
         loss_of: (output, targets) -> scalar loss.
         names: of all clips, to say which were in a batch that went wrong.
@@ -286,13 +286,13 @@ def _step(fabric, state: State, batch, targets, optimisation: Optimisation, loss
     losses = []
     for part in range(parts):
         indices = state.sampler.draw(size * (2 if optimisation.mixup else 1))
-        target = targets[torch.from_numpy(indices).to(targets.device)]
+        target = targets[torch.from_numpy(indices).to(targets.device)].float()
         arguments = batch(indices)
         if optimisation.mixup:
             # lambda from Beta(1, 1), one a pair: section IV-B1
             weights = np.repeat(state.mixup.beta(1.0, 1.0, size=size), 2)
             weights[1::2] = 1 - weights[1::2]
-            arguments["mixup_lambda"] = torch.from_numpy(weights).to(targets)
+            arguments["mixup_lambda"] = torch.from_numpy(weights).to(target)
             target = features.mixup(target, arguments["mixup_lambda"])
         more = part < parts - 1
         # gradients of processes are averaged once a step, with its last part

@@ -225,7 +225,6 @@ class _Training:
         self.settings = settings = plan.settings(name)
         devices.check_batch(settings.optimisation, name)
         self.rank, self.world = devices.world()
-        self.stamp = plan.data_stamp("audioset")
         self.packed = packed = plan.packed("audioset", progress=self.rank == 0)
         self.fabric = fabric_of(plan, name)
         self.network = models.create_model(
@@ -246,7 +245,7 @@ class _Training:
         model, optimizer = devices.set_up(self.fabric, self.network, settings.optimisation)
         self.source = ClipSource(packed, self.network, settings.cache_gib, self.fabric.device, settings.resampling)
         sampler = samplers.make_sampler(
-            settings.sampling, packed.targets, self.training, plan.seed(name, "sampler"), self.rank, self.world
+            settings.sampling, packed, self.training, plan.seed(name, "sampler"), self.rank, self.world
         )
         mixup = np.random.default_rng(plan.seed(name, "mixup", *([self.rank] if self.rank else [])))
         self.state = loop.State(model, optimizer, sampler, mixup)
@@ -260,7 +259,7 @@ class _Training:
         resumed = self.checkpoint.is_file()
         if resumed:
             self.state.restore(self.checkpoint)
-        targets = torch.from_numpy(self.packed.targets.astype(np.float32)).to(self.fabric.device)
+        targets = torch.from_numpy(self.packed.targets).to(self.fabric.device)
         if self.rank == 0:
             self.board = _board(self.folder, self.state.iteration)
         try:
@@ -331,7 +330,7 @@ class _Training:
         if self.rank:
             torch.distributed.barrier()
             return
-        self.check_data()
+        self.plan.check_unchanged("audioset")
         targets = self.packed.targets[rows]
         scores = metrics.evaluate(targets, logits)
         state, folder = self.state, self.folder
@@ -380,15 +379,6 @@ class _Training:
         folder.file("stopped.safetensors").unlink(missing_ok=True)
         if self.world > 1:
             torch.distributed.barrier()
-
-    def check_data(self) -> None:
-        """`DataError` if the data set isn't any more what it was when the run began."""
-        now = type(self.plan)(self.plan.profile, self.plan.data_root, self.plan.allow_missing)
-        if now.data_stamp("audioset") != self.stamp:
-            raise DataError(
-                f"{self.plan.dataset('audioset').root} changed while {self.name} was trained on it, so its result "
-                "would be of neither. Start it again; it trains anew on what is there."
-            )
 
 
 def judge(targets: np.ndarray, final: float, best: float, losses: list[dict]) -> tuple[str, str]:

@@ -198,3 +198,11 @@ def test_metadata_are_json_and_the_settings_cant_be_overwritten(tmp_path):
         save_checkpoint(model(), tmp_path / "other.safetensors", note=object())
     assert not (tmp_path / "other.safetensors").exists()
     assert json.dumps(read_metadata(path)["front_end"])
+
+
+def test_equal_weights_have_equal_bytes(tmp_path):
+    network = create_model("Cnn6", classes=3, width=0.1)
+    labels = ["wind", "Größe", "bell"]
+    paths = [save_checkpoint(network, tmp_path / f"{n}.safetensors", labels=labels, kind="x") for n in range(5)]
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert read_metadata(paths[0])["labels"] == labels
