@@ -18,6 +18,9 @@ STRIP := --extra-keys "metadata.papermill cell.metadata.papermill metadata.widge
 OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(CORES),--cores "$(CORES)") \
 	$(if $(filter-out 0 no false,$(ALLOW_MISSING)),--allow-missing)
 
+# sounds that are uploaded to the explorer's notebook may have 200 MB; a server's own limit is 10 MB
+UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}'
+
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test lint strip lab clean
 
@@ -40,7 +43,7 @@ strip: $(STAMP) ## remove the outputs of the notebooks, and tidy code and notebo
 	@$(BIN)/nbstripout $(STRIP) notebooks/*.ipynb && $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(UPLOADS) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 clean: ## remove what these commands made, and nothing else
 	@$(PYTHON) tools/clean.py

@@ -21,6 +21,11 @@ from pannslib.report.artifacts import EVIDENCE
 
 NOTHING = "none"
 LEAST_ROWS, MOST_ROWS = 3, 20
+# a server drops what is larger without a word, and the connection with it; `make lab` allows more
+UPLOADS = (
+    "Any sound file; of a long one the first minute is shown. A Jupyter server takes uploads of up to 10 MB (make lab: "
+    "200 MB); put a larger file into a folder (JupyterLab's file list takes it) and give its path."
+)
 
 
 class ClipExplorer(frontend.Explorer):
@@ -192,7 +197,7 @@ class ClipExplorer(frontend.Explorer):
     def _events_html(self) -> str:
         events = self.events()
         shown = events.sort_values("probability", ascending=False, kind="stable").head(MOST_ROWS)
-        text = f"{len(events)} events at or above {self.threshold:.2f}"
+        text = f"{len(events)} event{'s' if len(events) != 1 else ''} at or above {self.threshold:.2f}"
         text += f", the {MOST_ROWS} likeliest of them:" if len(events) > MOST_ROWS else ":" if len(events) else "."
         lines = [frontend.note(text), frontend.table_html(shown.sort_index()) if len(events) else ""]
         notes = " ".join(part for part in (self.sound.remark, self.remark) if part)
@@ -210,7 +215,10 @@ class ClipExplorer(frontend.Explorer):
         import ipywidgets as widgets
 
         wide = {"style": {"description_width": "6em"}, "layout": widgets.Layout(width="430px")}
-        full = {"style": {"description_width": "6em"}, "layout": widgets.Layout(width="868px", max_width="100%")}
+        full = {
+            "style": {"description_width": "6em"},
+            "layout": widgets.Layout(width="868px", max_width="calc(100% - 4px)"),
+        }
         others = [NOTHING, *self.models]
         self.controls = parts = {
             "upload": widgets.FileUpload(
@@ -229,9 +237,10 @@ class ClipExplorer(frontend.Explorer):
             "rows": widgets.IntSlider(
                 value=self.rows, min=LEAST_ROWS, max=MOST_ROWS, description="Classes", continuous_update=False, **wide
             ),
+            "help": widgets.HTML(frontend.note(UPLOADS)),
             "message": widgets.HTML(),
             "player": widgets.HTML(),
-            "picture": widgets.Image(format="png", layout=widgets.Layout(width="950px", max_width="100%")),
+            "picture": widgets.Image(format="png", layout=widgets.Layout(width="950px", max_width="calc(100% - 4px)")),
             "events": widgets.HTML(),
         }  # fmt: skip
         lines = []
@@ -254,7 +263,7 @@ class ClipExplorer(frontend.Explorer):
             widgets.HBox([parts["path"], parts["upload"]], layout=row),
             widgets.HBox([parts["first"], parts["second"]], layout=row),
             widgets.HBox([parts["threshold"], parts["rows"]], layout=row),
-            *(parts[name] for name in ("message", "player", "picture", "events")),
+            *(parts[name] for name in ("help", "message", "player", "picture", "events")),
         ]
         box = widgets.VBox(lines)
         box.add_class("panns-clip-explorer")

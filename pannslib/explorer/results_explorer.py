@@ -187,7 +187,7 @@ class ResultsExplorer(frontend.Explorer):
         self.controls = parts = {
             "label": widgets.Dropdown(options=self.labels, value=self.label, description="Class", **wide),
             "system": widgets.Dropdown(options=list(self.systems), value=self.system, description="System", **wide),
-            "picture": widgets.Image(format="png", layout=widgets.Layout(width="950px", max_width="100%")),
+            "picture": widgets.Image(format="png", layout=widgets.Layout(width="950px", max_width="calc(100% - 4px)")),
             "clips": widgets.HTML(),
         }
         for name in ("label", "system"):
