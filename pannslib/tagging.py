@@ -40,7 +40,8 @@ class AudioTagger(Predictor):
 
         Returns:
             For one clip a row a label: label, probability in [0, 1], the likeliest first. For a folder or list:
-            clip, label, probability. Of a long clip a label has the highest probability of all windows.
+            clip, label, probability. Of a long clip a label has the highest probability of all windows; where one
+            label alone is right (``single_label``) the mean over them.
 
         Raises:
             AudioError: the clip, or all of several, can't be used; it says why. Single bad clips of several are in
@@ -50,8 +51,7 @@ class AudioTagger(Predictor):
         _check_top(top)
 
         def rows(clip: Clip, bar: bool | None = False) -> list[dict]:
-            highest = np.max([prediction for prediction, _ in self._predictions(clip, sample_rate, bar)], axis=0)
-            return self._likeliest(highest, top)
+            return self._likeliest(self._overall(self._predictions(clip, sample_rate, bar)), top)
 
         if is_one(clips):
             return results(rows(clips, progress), ["label", "probability"])
@@ -75,7 +75,7 @@ class AudioTagger(Predictor):
                         "onset_s": start / self.sample_rate,
                         "offset_s": (start + len(waveform)) / self.sample_rate,
                     }
-                    probability = self._output(waveform).clipwise_output[0]
+                    probability = self._probability(self._output(waveform))
                     found += [{**times, **row} for row in self._likeliest(probability, top)]
                     update()
             return found
@@ -87,7 +87,7 @@ class AudioTagger(Predictor):
 
     def probabilities(self, clip: Clip, sample_rate: float | None = None) -> np.ndarray:
         """The probabilities of all classes, float32 (classes,), in the order of ``labels``; arguments as `tag`."""
-        return np.max([prediction for prediction, _ in self._predictions(clip, sample_rate, None)], axis=0)
+        return self._overall(self._predictions(clip, sample_rate, None))
 
     def embed(self, clips, sample_rate: float | None = None, progress: bool | None = None):
         """The embedding of a clip, float32 (embedding size,); of a long one the mean over its windows.
@@ -130,8 +130,25 @@ class AudioTagger(Predictor):
         with self.progress(clip, step, bar, longest) as update:
             for _, waveform, _ in self.windows(clip, samples, step, longest, sample_rate):
                 output = self._output(waveform)
-                yield output.clipwise_output[0], output.embedding[0]
+                yield self._probability(output), output.embedding[0]
                 update()
+
+    def _probability(self, output) -> np.ndarray:
+        """The probabilities of a window, float32 (classes,): engines give sigmoids, of which a softmax can be made.
+
+        The odds p / (1 - p) are the exponentials of the logits, so divided by their sum they are the softmax.
+        """
+        probability = output.clipwise_output[0]
+        if not self.single_label:
+            return probability
+        probability = np.clip(probability.astype(np.float64), 1e-12, 1 - 1e-7)
+        odds = probability / (1 - probability)
+        return (odds / odds.sum()).astype(np.float32)
+
+    def _overall(self, predictions) -> np.ndarray:
+        """The probabilities of a clip from those of its windows."""
+        windows = np.stack([probability for probability, _ in predictions])
+        return windows.mean(0) if self.single_label else windows.max(0)
 
     def _likeliest(self, probability: np.ndarray, top: int) -> list[dict]:
         order = np.argsort(-probability, kind="stable")[:top]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from pannslib import AudioTagger, audio, create_model, models
 from pannslib.errors import AudioError, CheckpointError, ModelError, PannsError
@@ -176,3 +177,14 @@ def test_weights_are_random_only_where_they_are_asked_for():
     assert len(AudioTagger("LeeNet11", checkpoint="random", engine="torch").tag(np.zeros(32_000, np.float32))) == 10
     with pytest.raises(CheckpointError, match="Random weights"):
         AudioTagger(checkpoint="random")
+
+
+def test_where_one_label_alone_is_right_the_probabilities_are_a_softmax(tmp_path):
+    network = create_model("Cnn6", classes=4, width=0.1).eval()
+    path = models.save_checkpoint(network, tmp_path / "own.safetensors", labels=list("abcd"), activation="softmax")
+    waveform = (0.1 * np.random.default_rng(0).standard_normal(64_000)).astype(np.float32)
+    with torch.no_grad():
+        expected = torch.softmax(network(torch.from_numpy(waveform)[None]).logits[0], 0).numpy()
+    tagger = AudioTagger(checkpoint=path)
+    assert np.allclose(tagger.probabilities(waveform), expected, atol=1e-5)
+    assert tagger.tag(waveform, top=4)["probability"].sum() == pytest.approx(1)

@@ -32,6 +32,7 @@ class Predictor:
         labels: tuple of the classes' names, of the user's task or of AudioSet's ontology.
         sample_rate: Hz, of the waveforms that the network takes.
         engine: what computes, see `pannslib.inference.engines`.
+        single_label: whether exactly one of the labels is right, so that probabilities add up to 1.
         skipped: dict of the clips of the last call that couldn't be used -> why.
     """
 
@@ -73,6 +74,8 @@ class Predictor:
             ours = models.read_metadata(self._checkpoint)
         ontology = tuple(reference.class_labels()["display_name"])
         self.labels = tuple(ours.get("labels") or ontology)
+        # a model of one's own data whose clips have a label each is trained with a softmax, see `transfer.final_model`
+        self.single_label = ours.get("activation") == "softmax"
         if self._given is None:
             name = model or ours.get("model")
             if name is None:
