@@ -34,7 +34,7 @@ SIGNS = tuple(f"{place}/{genre}/{genre}.[0-9]*".removeprefix("/") for place in P
 NAME = re.compile(rf"({'|'.join(GENRES)})\.(\d{{5}})\.(wav|au)")
 UNREADABLE = "jazz.00054"  # cannot be decoded in the copies that most people have
 
-# Excerpts of one recording (Sturm 2013). The widely used lists without faults leave out all but one of each group.
+# Excerpts of one recording, as listed after Sturm (2013); a wrong entry would only put two clips into one fold.
 REPETITIONS = {
     "classical": ((42, 53), (51, 80)),
     "country": ((8, 51), (52, 60)),
