@@ -154,7 +154,7 @@ def training_curve(curve: pd.DataFrame, ax, chance: float | None = None):
         ax.axhline(chance, color="0.5", linestyle="--", linewidth=1, label="chance")
     ax.set(xlabel="Iteration", ylabel="mAP", ylim=(0, min(1.0, 1.3 * max(curve["map"].max(), chance or 0))))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(loc="upper left", ncols=3)
+    ax.legend(loc="upper left")
     return ax
 
 
