@@ -226,7 +226,7 @@ class ClipExplorer(frontend.Explorer):
                 layout=widgets.Layout(width="200px"),
             ),
             "path": widgets.Text(
-                description="or a path", placeholder="of a sound file on the kernel's machine, then Enter",
+                description="or a file", placeholder="its path on the kernel's machine, then Enter",
                 continuous_update=False, **wide,
             ),
             "first": widgets.Dropdown(options=list(self.models), value=self.first, description="Network", **wide),

@@ -84,7 +84,7 @@ def clip(sound: Sound, log_mel: np.ndarray, rolls: dict[str, Roll], threshold: f
             handles.append(Line2D([], [], linestyle="", label="bold: the clip's labels"))
         figure.legend(handles=handles, loc="lower center", ncols=len(handles))
         for ax in axes[:2]:
-            ax.yaxis.set_label_coords(-0.075, 0.5)
+            ax.yaxis.set_label_coords(-0.11, 0.5)
     return figure
 
 
