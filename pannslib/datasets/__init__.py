@@ -49,13 +49,9 @@ class Task:
 TASKS = {
     "audioset": Task(audioset.load, audioset.SIGNS),
     "esc50": Task(esc50.load, esc50.SIGNS, esc50.ARCHIVE_FOLDER, lists_clips=True),
-    "dcase2019_task1a": Task(
-        dcase2019_task1a.load, dcase2019_task1a.SIGNS, dcase2019_task1a.ARCHIVE_FOLDER, lists_clips=True
-    ),
-    "dcase2018_task2": Task(
-        dcase2018_task2.load, dcase2018_task2.SIGNS, dcase2018_task2.ARCHIVE_FOLDER, lists_clips=True
-    ),
-    "msos": Task(msos.load, msos.SIGNS, lists_clips=True),
+    "dcase2019_task1a": Task(dcase2019_task1a.load, dcase2019_task1a.SIGNS, dcase2019_task1a.ARCHIVE_FOLDER),
+    "dcase2018_task2": Task(dcase2018_task2.load, dcase2018_task2.SIGNS, dcase2018_task2.ARCHIVE_FOLDER),
+    "msos": Task(msos.load, msos.SIGNS),
     "gtzan": Task(gtzan.load, gtzan.SIGNS),
     "ravdess": Task(ravdess.load, ravdess.SIGNS, ravdess.ARCHIVE_FOLDER),
     "urbansound8k": Task(urbansound8k.load, urbansound8k.SIGNS, urbansound8k.ARCHIVE_FOLDER, lists_clips=True),

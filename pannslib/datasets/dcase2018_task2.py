@@ -78,13 +78,13 @@ IGNORED = "ignored"  # the `usage` of test clips that were only there to hinder 
 REMEDY = "take the file from FSDKaggle2018.meta.zip again"
 
 
-def load(root: Path, allow_missing: bool = False) -> Dataset:
+def load(root: Path) -> Dataset:
     """Read both tables below `root` and check them against themselves and against the files.
 
-    With `allow_missing` the clips that are named but not there are left out, and counted in the notes.
+    Clips that are named but not there (a part wasn't downloaded) are left out, and counted in the notes.
 
     Raises:
-        DataError: a table is not there, a row cannot be right (with its line), clips are not there.
+        DataError: a table is not there, a row cannot be right (with its line), no clip is there.
     """
     files = Files(root)
     listed: list[tuple[Clip, str | None]] = []
@@ -109,9 +109,7 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
         notes += said
         known = {place for _, place in found} | {part.find(name) for name in padding}
         strange += unnamed(part, known - {None}, path.name, f"{folders[0]}/")
-    clips, missing = keep_present(
-        root, listed, "the tables", "FSDKaggle2018.audio_train/ and FSDKaggle2018.audio_test/", allow_missing
-    )
+    clips, missing = keep_present(listed, "the tables", "FSDKaggle2018.audio_train/ and FSDKaggle2018.audio_test/")
     notes = [*missing, *notes, *strange, *divided_groups(clips, "Freesound recordings")]
     names = {number: name.replace("_", " ") for number, name in enumerate(CLASSES)}
     return assemble("dcase2018_task2", TITLE, root, clips, names, TRAINING + TEST, notes)

@@ -41,21 +41,21 @@ REMEDY = f"take the file from {ARCHIVE_FOLDER}.meta.zip again"
 SPLITS = {"train": "fold1_train.csv", "test": "fold1_evaluate.csv"}
 
 
-def load(root: Path, allow_missing: bool = False) -> Dataset:
+def load(root: Path) -> Dataset:
     """Read the given split below `root` and check it against `meta.csv` and the files in `audio/`.
 
-    The archives may have been unpacked to one folder or each to its own. With `allow_missing` the clips that are named
-    but not there are left out, and counted in the notes.
+    The archives may have been unpacked to one folder or each to its own. Clips that are named but not there (a part
+    wasn't downloaded) are left out, and counted in the notes.
 
     Raises:
-        DataError: no table, a row that cannot be right (with its line), clips that are not there.
+        DataError: no table, a row that cannot be right (with its line), no clip is there.
     """
     files = Files(root)
     known = _read_meta(files.find("meta.csv"))
     listed = _read_split(files, known)
     part = files.below("audio")
     found = [(clip, part.find(clip.clip)) for clip in listed]
-    clips, notes = keep_present(root, found, "the tables in evaluation_setup/", "audio/", allow_missing)
+    clips, notes = keep_present(found, "the tables in evaluation_setup/", "audio/")
     names = {clip.clip for clip in listed}
     unused = [name for name in known if name not in names]
     if unused:

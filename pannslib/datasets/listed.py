@@ -20,10 +20,6 @@ from pannslib.errors import DataError
 
 DEPTH = 5  # folders below a data set's root that are looked into: each part may be unpacked to a folder of its own
 AUDIO = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3")  # other copies of a data set may be in another format
-GO_ON = (
-    "Complete the download, or go on with those that are there: make reproduce ALLOW_MISSING=1, panns reproduce "
-    "--allow-missing, or allow_missing=True."
-)
 
 
 class Files:
@@ -141,19 +137,14 @@ class Table:
         return folded.index(wanted)
 
 
-def keep_present(
-    root: Path, clips: Sequence[tuple[Clip, str | None]], tables: str, folders: str, allow_missing: bool
-) -> tuple[list[Clip], list[str]]:
-    """The clips whose files are there, with their paths, and sentences about those that aren't.
+def keep_present(clips: Sequence[tuple[Clip, str | None]], tables: str, folders: str) -> tuple[list[Clip], list[str]]:
+    """The clips whose files are there, with their paths, and a sentence about those that aren't.
+
+    These data sets come in parts, of which some may not have been downloaded: what there is is gone on with.
 
     Args:
-        root: the data set's folder, for messages.
         clips: each as its table has it, and the path of its file or None.
         tables, folders: what names the clips and where they belong, for messages.
-        allow_missing: go on without the clips that are not there.
-
-    Raises:
-        DataError: some are not there, and that is not allowed.
     """
     missing = [clip for clip, path in clips if path is None]
     present = [clip._replace(path=path) for clip, path in clips if path is not None]
@@ -163,12 +154,10 @@ def keep_present(
     short = Counter(clip.split for clip in missing)
     parts = ", ".join(f"{split} {count:,} of {total[split]:,}" for split, count in short.items())
     names = some(clip.clip for clip in missing)
-    if not allow_missing:
-        raise DataError(
-            f"{root}: {tables} name {len(missing):,} clips (of {len(clips):,}; {parts}) that are not in {folders}: "
-            f"{names}. Were all parts of the data set downloaded and unpacked? {GO_ON}"
-        )
-    return present, [f"{len(missing):,} clips that {tables} name are not there ({parts}): {names}."]
+    return present, [
+        f"{len(missing):,} of {len(clips):,} clips that {tables} name are not in {folders} ({parts}): {names}. Were "
+        "all parts of the data set downloaded and unpacked?"
+    ]
 
 
 def unnamed(part: Part, used: Iterable[str | None], table: str, folder: str) -> list[str]:

@@ -32,13 +32,13 @@ PARTS = {
 }
 
 
-def load(root: Path, allow_missing: bool = False) -> Dataset:
+def load(root: Path) -> Dataset:
     """Read both log sheets below `root` and check them against themselves and against the files.
 
-    With `allow_missing` the clips that are named but not there are left out, and counted in the notes.
+    Clips that are named but not there (a part wasn't downloaded) are left out, and counted in the notes.
 
     Raises:
-        DataError: a log sheet is not there, a row cannot be right (with its line), clips are not there.
+        DataError: a log sheet is not there, a row cannot be right (with its line), no clip is there.
     """
     files = Files(root)
     listed: list[tuple[Clip, str | None]] = []
@@ -56,7 +56,7 @@ def load(root: Path, allow_missing: bool = False) -> Dataset:
         found = [(clip, part.find(Path(clip.clip).name, CATEGORIES[clip.targets[0]])) for clip in clips]
         listed += found
         strange += unnamed(part, {place for _, place in found if place}, path.name, f"{folder}/")
-    clips, notes = keep_present(root, listed, "the log sheets", "Development/ and Evaluation/", allow_missing)
+    clips, notes = keep_present(listed, "the log sheets", "Development/ and Evaluation/")
     kinds = events["train"] | events["test"]
     notes.append(f"The log sheets tell {len(kinds):,} kinds of event in the {len(CATEGORIES)} categories.")
     new = sorted(events["test"] - events["train"])
