@@ -473,7 +473,8 @@ def test_in_a_real_jupyterlab_in_a_real_browser(browser, request, tmp_path):
     from selenium.webdriver.support.ui import Select, WebDriverWait
 
     def wait(condition):
-        return WebDriverWait(browser, 60, ignored_exceptions=[Exception]).until(lambda _: condition(), condition.__code__.co_firstlineno)
+        what = f"waited in vain, line {condition.__code__.co_firstlineno}"
+        return WebDriverWait(browser, 120, ignored_exceptions=[Exception]).until(lambda _: condition(), what)
 
     def script(text: str):
         return browser.execute_script(text)
