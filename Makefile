@@ -4,6 +4,7 @@
 # PROFILE=     smoke, demo (default), gpu, full, or the path of a YAML file
 # DATA_ROOT=   folder with your own copies of the real data sets: <data root>/raw/<data set>/
 # CORES=       CPU cores to use (default: all)
+# ONLY=        jobs to do, with what they need, such as "multi_adds transfer_esc50" (default: all)
 # ALLOW_MISSING=1  go on without clips that a metadata file names but that are not there
 
 PYTHON ?= python3
@@ -11,12 +12,13 @@ PROFILE ?= demo
 DATA_ROOT ?=
 CORES ?=
 ALLOW_MISSING ?=
+ONLY ?=
 
 BIN := .venv/bin
 STAMP := .venv/.complete
 STRIP := --extra-keys "metadata.papermill cell.metadata.papermill metadata.widgets"
 OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(CORES),--cores "$(CORES)") \
-	$(if $(filter-out 0 no false,$(ALLOW_MISSING)),--allow-missing)
+	$(if $(filter-out 0 no false,$(ALLOW_MISSING)),--allow-missing) $(foreach job,$(ONLY),--only $(job))
 
 # sounds that are uploaded to the explorer's notebook may have 200 MB; a server's own limit is 10 MB
 UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}'

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import psutil
 from filelock import FileLock, Timeout
@@ -101,19 +102,22 @@ def _is_done(plan: Plan, name: str) -> bool:
     return done.is_file() and files.read_json(done)["digest"] == plan.digest(name)
 
 
-def reproduce(plan: Plan, profile: str, data_root: str, cores: int) -> None:
-    """Bring every table and figure of ``plan`` up to date.
+def reproduce(plan: Plan, profile: str, data_root: str, cores: int, only: Sequence[str] = ()) -> None:
+    """Bring every table and figure of ``plan`` up to date, or those of the jobs ``only`` and what they need.
 
     Raises:
+        ProfileError: ``only`` names a job that there isn't.
         PannsError: another run of this profile is on, or jobs failed (their messages are in it).
     """
+    for name in only:
+        plan.job(name)
     plan.runs.mkdir(parents=True, exist_ok=True)
     holder = plan.runs / ".reproduce.json"
     try:
         with FileLock(plan.runs / ".reproduce.lock", timeout=0):
             files.write_json(holder, {"pid": os.getpid()})
             _drop_incomplete(plan)
-            _supervise(plan, profile, data_root, cores)
+            _supervise(plan, profile, data_root, cores, only)
     except Timeout:
         pid = files.read_json(holder)["pid"] if holder.is_file() else "unknown"
         raise PannsError(
@@ -135,7 +139,7 @@ def _drop_incomplete(plan: Plan) -> None:
         (plan.runs / "index.done").unlink(missing_ok=True)
 
 
-def _command(plan: Plan, profile: str, data_root: str, cores: int) -> list[str]:
+def _command(plan: Plan, profile: str, data_root: str, cores: int, only: Sequence[str]) -> list[str]:
     options = [
         *("--snakefile", str(paths.SNAKEFILE)),
         *("--directory", str(plan.runs)),
@@ -149,7 +153,8 @@ def _command(plan: Plan, profile: str, data_root: str, cores: int) -> list[str]:
     # in a file, because Snakemake takes what follows --config as YAML, to which ": " and " #" in a path mean something
     config = {"profile": profile, "data_root": data_root, "allow_missing": plan.allow_missing}
     written = files.write_json(plan.runs / ".config.json", config)
-    return [sys.executable, "-m", "snakemake", *options, "--configfile", str(written)]
+    targets = [f"{name}/done.json" for name in only]
+    return [sys.executable, "-m", "snakemake", *options, "--configfile", str(written), "--", *targets]
 
 
 def _die_with_parent() -> None:
@@ -159,7 +164,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
-def _supervise(plan: Plan, profile: str, data_root: str, cores: int) -> None:
+def _supervise(plan: Plan, profile: str, data_root: str, cores: int, only: Sequence[str]) -> None:
     """Run Snakemake, show how far its jobs are, and stop all of it when this process is told to stop."""
     log = plan.runs / "snakemake.log"
     for leftover in (plan.runs / ".progress").glob("*.json"):
@@ -171,7 +176,7 @@ def _supervise(plan: Plan, profile: str, data_root: str, cores: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open(log, "w", encoding="utf-8") as output:
         child = subprocess.Popen(
-            _command(plan, profile, data_root, cores),
+            _command(plan, profile, data_root, cores, only),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """Execute the catalogue: `panns reproduce`, and the two commands that the Snakefile calls."""
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -16,6 +17,8 @@ from pannslib.cli.base import (
     profile_of,
 )
 
+OnlyOption = Annotated[list[str] | None, typer.Option(help="A job to do, with what it needs; may be given again.")]
+
 
 @app.command()
 def reproduce(
@@ -23,8 +26,9 @@ def reproduce(
     data_root: DataRootOption = "",
     cores: CoresOption = ALL_CORES,
     allow_missing: MissingOption = False,
+    only: OnlyOption = None,
 ) -> None:
-    """Regenerate every table and figure; what is up to date is not run again."""
+    """Regenerate every table and figure, or some; what is up to date is not run again."""
     from pannslib import paths
     from pannslib import reproduce as whole
 
@@ -34,10 +38,16 @@ def reproduce(
     for sentence in whole.check(plan):
         typer.echo(sentence, err=True)
     try:
-        whole.reproduce(plan, profile, data_root, cores)
+        whole.reproduce(plan, profile, data_root, cores, only or ())
     except KeyboardInterrupt:
         typer.echo("panns: stopped; the same command goes on from here.", err=True)
         raise typer.Exit(130) from None
+    if only:
+        from pannslib.report import write_index
+
+        typer.echo(f"The tables and figures of {', '.join(only)} are in {paths.shown(plan.figures)}.")
+        typer.echo(f"{paths.shown(write_index(plan))} shows all that there are.")
+        return
     for sentence in whole.left_out(plan):
         typer.echo(sentence, err=True)
     typer.echo(f"All tables and figures are in {paths.shown(plan.figures)}; open index.html there.")
