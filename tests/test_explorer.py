@@ -436,7 +436,7 @@ def lab(trained_home, tmp_path_factory):
         server = subprocess.Popen(call, env=environment, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
-            limit = time.monotonic() + 90
+            limit = time.monotonic() + 300
             while True:
                 assert server.poll() is None, (folder / "lab.log").read_text()
                 try:
