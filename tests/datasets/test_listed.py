@@ -1,6 +1,5 @@
 """Files found by name however they were unpacked, and tables whose faults are told with their lines."""
 
-
 import pytest
 
 from pannslib.datasets.base import Clip

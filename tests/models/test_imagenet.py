@@ -150,7 +150,8 @@ def test_the_cost_of_three_spectrograms_is_counted():
     assert one.macs == three.macs
     layers = three.layers.set_index("name")["output_shape"]
     assert [layers[name][2] for name in ("stft", "stft_2", "stft_3")] == [201, 81, 41]
-    assert one.front_end_fft_flops < three.front_end_fft_flops < 2 * one.front_end_fft_flops
+    # twice and four times the window at 0.4 and 0.2 of the frames
+    assert 2.4 < three.front_end_fft_flops / one.front_end_fft_flops < 3
 
 
 def test_the_three_channels():

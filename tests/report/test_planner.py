@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pannslib import catalogue, complexity, create_model, reference
-from pannslib.audioset_runs import BASE, PAPER_ROWS, RUNS
+from pannslib.audioset_runs import BASE, EVENTS, PAPER_ROWS, RUNS
 from pannslib.report import planner
 
 FEW = {BASE: [4, 5, 11], "train_cnn6": [11], "train_cnn14_half": [8], "train_cnn14_small_bal_mixup": [5]}
@@ -31,7 +31,7 @@ def reached():
 
 def test_every_run_of_the_tables_is_planned_once():
     places = planner.in_tables()
-    assert set(places) == set(RUNS) == {name for names in PAPER_ROWS.values() for name in names}
+    assert set(places) == set(RUNS) - {EVENTS} == {name for names in PAPER_ROWS.values() for name in names}
     assert places[BASE] == [4, 5, 6, 7, 8, 9, 10, 11]
 
 
