@@ -154,7 +154,7 @@ def _command(plan: Plan, profile: str, data_root: str, cores: int, only: Sequenc
     config = {"profile": profile, "data_root": data_root, "allow_missing": plan.allow_missing}
     written = files.write_json(plan.runs / ".config.json", config)
     targets = [f"{name}/done.json" for name in only]
-    return [sys.executable, "-m", "snakemake", *options, "--configfile", str(written), "--", *targets]
+    return [sys.executable, "-m", "snakemake", *targets, *options, "--configfile", str(written)]
 
 
 def _die_with_parent() -> None:
