@@ -155,29 +155,38 @@ class LogMel(nn.Module):
         # 1e-10 is below what half precision holds: the front end stays in float32 whatever surrounds it
         with _float32(waveform):
             power = self._power(waveform.float())  # (batch, frames, window // 2 + 1)
-            mel = power @ self.mel  # (batch, frames, mel_bins)
-            return 10 * torch.log10(mel.clamp(min=POWER_FLOOR))[:, None]
+            return decibels(power @ self.mel)
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Waveform (batch, samples) -> complex spectrum by FFT (batch, frames, window // 2 + 1)."""
+        window, hop = self.front_end.window, self.front_end.hop
+        return torch.stft(
+            waveform,
+            window,
+            hop,
+            window=self.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        ).transpose(1, 2)
 
     def _power(self, waveform: Tensor) -> Tensor:
         """The power spectrogram (batch, frames, window // 2 + 1), not scaled."""
         window, hop = self.front_end.window, self.front_end.hop
         if self.method == "fft":
-            spectrum = torch.stft(
-                waveform,
-                window,
-                hop,
-                window=self.window,
-                center=True,
-                pad_mode="reflect",
-                return_complex=True,
-            )
-            return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+            spectrum = self.spectrum(waveform)
+            return spectrum.real.square() + spectrum.imag.square()
         padded = F.pad(waveform[:, None], (window // 2, window // 2), mode="reflect")
         real, imaginary = F.conv1d(padded, self.kernels, stride=hop).chunk(2, dim=1)
         return (real.square() + imaginary.square()).transpose(1, 2)
 
     def extra_repr(self) -> str:
         return f"{self.front_end}, method={self.method!r}"
+
+
+def decibels(mel: Tensor) -> Tensor:
+    """The power in each mel bin (batch, frames, mel_bins) -> log-mel (batch, 1, frames, mel_bins) in dB."""
+    return 10 * torch.log10(mel.clamp(min=POWER_FLOOR))[:, None]
 
 
 def _float32(waveform: Tensor):

@@ -12,8 +12,18 @@ from pathlib import Path
 import psutil
 
 from pannslib import __version__, paths
-from pannslib.inference.engines import BF16_FLAGS, FASTEST, GET_FAST, NEEDS, installed, processor_flags
+from pannslib.inference.engines import (
+    BF16_FLAGS,
+    FASTEST,
+    GET_FAST,
+    RUNTIMES,
+    choose,
+    installed,
+    packages_of,
+    processor_flags,
+)
 
+EXAMPLES = ("Cnn14", "MobileNetV1", "Wavegram_Logmel_Cnn14")  # whose engines are told
 EXTRAS = {"fast": "several times faster on a CPU", "imagenet": "ImageNet's networks", "notebooks": "the notebooks"}
 
 
@@ -21,15 +31,14 @@ def examine() -> dict:
     """All that is known, as a JSON-like record: package, machine, packages, engines, weights, missing."""
     import torch
 
+    from pannslib.models.registry import skeleton
+
     memory = psutil.virtual_memory().total / 2**30
     flags = processor_flags()
     packages = _packages()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     device = "cuda" if gpus else "cpu"
-    engines = {
-        name: all(installed(package) for package in NEEDS.get(name, ()))
-        for name in ("torch", "folded", "compile", *NEEDS)
-    }
+    engines = {name: all(map(installed, packages_of(name))) for name in ("torch", "folded", "compile", *RUNTIMES)}
     engines["compile"] = bool(gpus) or shutil.which("g++") is not None
     weights, folder = _weights()
     return {
@@ -47,7 +56,7 @@ def examine() -> dict:
         "packages": packages,
         "engines": engines,
         "chosen": {
-            precision: next(name for name in FASTEST[device, precision] if engines[name])
+            precision: {name: choose(skeleton(name), device, precision) for name in EXAMPLES}
             for kind, precision in FASTEST
             if kind == device
         },
@@ -68,13 +77,17 @@ def text(found: dict) -> str:
         f"{', AVX-512' if machine['avx512'] else ''}",
         f"GPU       {', '.join(machine['gpus']) or 'none'}",
         f"engines   {', '.join(f'{name} {_yes(there)}' for name, there in found['engines'].items())}",
-        f"chosen    {', '.join(f'{precision}: {name}' for precision, name in found['chosen'].items())}",
+        f"chosen    {'; '.join(f'{precision}: {_chosen(names)}' for precision, names in found['chosen'].items())}",
         f"weights   {', '.join(found['weights']['files']) or 'none'} in {found['weights']['folder']}",
         "packages  " + ", ".join(f"{row['name']} {row['version']}" for row in found["packages"] if row["version"]),
     ]
     if found["missing"]:
         lines += ["", "missing", *[f"  {row['what']}: {row['how']}" for row in found["missing"]]]
     return "\n".join(lines)
+
+
+def _chosen(names: dict[str, str]) -> str:
+    return ", ".join(f"{engine} for {model}" for model, engine in names.items())
 
 
 def _yes(there: bool) -> str:
@@ -108,7 +121,7 @@ def _missing(packages: list[dict], engines: dict, weights: list[str], gpus: list
             rows.append(
                 {"what": f"{row['name']}{use}", "how": f"pip install 'pannslib{extra}', or make env in a checkout"}
             )
-    if not any(engines[name] for name in NEEDS):
+    if not any(engines[name] for name in RUNTIMES):
         rows.append({"what": "a graph engine", "how": GET_FAST})
     if not engines["compile"]:
         rows.append({"what": "a C++ compiler, for engine=compile alone", "how": "your system's package g++"})

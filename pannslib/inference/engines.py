@@ -5,21 +5,19 @@
 | "torch" | PyTorch as the model is written, the front end by FFT | fp32, bf16, tf32 on a GPU |
 | "folded" | the same, batch norms and poolings folded into convolutions (`folding`), channels last | as above |
 | "compile" | the folded network through torch.compile | as above |
-| "onnxruntime" | the folded network as a graph in ONNX Runtime | fp32 |
-| "openvino" | the same graph in OpenVINO | fp32, bf16 |
+| "ncnn", "onnxruntime", "openvino" | the folded network as a graph, see `runtimes` | as each has |
 
-"auto" takes the fastest of those that are installed (`FASTEST`), and says in one line on the standard error what it
-would rather have had. The front end always computes in float32, by FFT. What runs on a GPU is written from the
-documentation: nobody has measured it on one yet.
+"auto" takes the fastest for the architecture of those that are installed (`fastest`), and says in one line on the
+standard error what it would rather have had. The front end always computes in float32, by FFT. What runs on a GPU is
+written from the documentation: nobody has measured it on one yet.
 """
 
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,11 +26,12 @@ import torch
 
 from pannslib import files
 from pannslib.errors import CheckpointError, ModelError, PannsError
+from pannslib.inference.runtimes import RUNTIMES, processor_flags
+from pannslib.models import registry
 from pannslib.models.base import PannsModel
 
-ENGINES = ("auto", "torch", "folded", "compile", "onnxruntime", "openvino")
+ENGINES = ("auto", "torch", "folded", "compile", *RUNTIMES)
 PRECISIONS = ("fp32", "bf16", "tf32")
-NEEDS = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 # engines by device and precision, the fastest first (benchmarks/inference.py)
 FASTEST = {
     ("cpu", "fp32"): ("onnxruntime", "openvino", "folded"),
@@ -41,10 +40,11 @@ FASTEST = {
     ("cuda", "bf16"): ("compile", "folded"),
     ("cuda", "tf32"): ("compile", "folded"),
 }
+WINOGRAD = ("CNN", "ResNet")  # families that spend their time on 3 x 3 convolutions: ncnn is faster still
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-GRAPH = "graph.onnx"
+AT_ONCE = 32 * 32_000  # samples: with more, the front end is worth all threads
 KEPT = 5  # models whose engine files stay in the cache folder; CNN14's have up to 1.3 GB
 
 
@@ -95,89 +95,63 @@ class TorchEngine:
 
 
 class GraphEngine:
-    """A graph engine on the CPU behind the FFT front end; waveform float32 (batch, samples) -> `Prediction`.
+    """A graph's runtime on the CPU behind the FFT front end; waveform float32 (batch, samples) -> `Prediction`.
 
     Args:
         settings: the model, or one without weights: only its front end is used.
-        path: of the graph that `graphs.write` wrote without a front end.
-        kind: "onnxruntime" or "openvino".
-        precision: "fp32", or for OpenVINO "bf16".
+        path: of the graph that the runtime has written.
+        kind: of `RUNTIMES`.
+        precision: that the runtime has.
     """
 
     def __init__(self, settings: PannsModel, path: Path, kind: str, precision: str):
         from pannslib.features import LogMel
         from pannslib.inference.graphs import inputs_of
 
+        runtime = RUNTIMES[kind]
         self.name, self.precision, self.device = kind, precision, torch.device("cpu")
-        self.inputs = inputs_of(settings)
-        self.log_mel = LogMel(settings.front_end).eval() if "log_mel" in self.inputs else None
-        self.run = {"onnxruntime": _onnxruntime, "openvino": _openvino}[kind](path, precision)
+        self.inputs = inputs_of(settings, runtime.front)
+        self.log_mel = LogMel(settings.front_end).eval() if self.inputs != ("waveform",) else None
+        outputs = 3 if settings.classifies_frames else 2
+        self.run = runtime.load(path, precision, len(self.inputs), outputs)
 
     @torch.inference_mode()
     def __call__(self, waveform: np.ndarray) -> Prediction:
-        given = {"waveform": waveform}
-        if self.log_mel is not None:
-            given["log_mel"] = self.log_mel(torch.from_numpy(waveform)).numpy()
-        logits, embedding, *framewise = self.run({name: given[name] for name in self.inputs})
+        from pannslib.inference.graphs import given_for
+
+        with _one_thread() if waveform.size <= AT_ONCE else nullcontext():
+            given = given_for(self.inputs, self.log_mel, torch.from_numpy(waveform))
+        logits, embedding, *framewise = self.run({name: tensor.numpy() for name, tensor in given.items()})
         with np.errstate(over="ignore"):
             probability = 1 / (1 + np.exp(-logits))
         return Prediction(probability, embedding, framewise[0] if framewise else None)
 
 
-def _onnxruntime(path: Path, precision: str) -> Callable[[dict], list[np.ndarray]]:
-    import onnxruntime
-
-    # the graph as this processor wants it, with the weights beside it in the order in which they are used: it is read
-    # through a memory map, in half the memory and a tenth of the time
-    ready = path.parent / f"onnxruntime-{onnxruntime.__version__}-{files.digest(sorted(processor_flags()))[:8]}"
-    if not ready.is_dir():
-        _optimise(onnxruntime, path, ready)
-    options = _options(onnxruntime)
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(ready / GRAPH), options, providers=["CPUExecutionProvider"])
-    return partial(session.run, None)
+@contextmanager
+def _one_thread():
+    """PyTorch on one thread: its others would wait by spinning for milliseconds, on cores that the runtime needs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _optimise(onnxruntime, path: Path, ready: Path) -> None:
-    """Let ONNX Runtime write its own form of a graph, all or nothing."""
-    options = _options(onnxruntime)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / "made"
-        made.mkdir()
-        options.optimized_model_filepath = str(made / GRAPH)
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
-        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        if not ready.is_dir():  # another process may have been first
-            os.replace(made, ready)
+def choose(settings: PannsModel, device: str, precision: str, engine: str = "auto") -> str:
+    """The engine that computes a model: the one that is asked for, or the fastest of those that are installed."""
+    if engine != "auto":
+        return engine
+    order = fastest(device, precision, registry.architecture(settings.name).family)
+    return next(name for name in order if all(map(installed, packages_of(name))))
 
 
-def _options(onnxruntime):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    options.enable_cpu_mem_arena = False  # memory goes back after each call: half of what a window takes, no slower
-    # threads that wait by spinning take the cores from PyTorch's, which compute the front end, and from other programs
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
-def _openvino(path: Path, precision: str) -> Callable[[dict], list[np.ndarray]]:
-    import openvino
-
-    settings = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "CACHE_DIR": str(path.parent),  # what it makes of the graph is read from there the next time
-    }
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
-
-    def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
-        # copies: the request uses its own memory again next time
-        return [np.array(value, dtype=np.float32) for value in request.infer(given).values()]
-
-    return run
+def fastest(device: str, precision: str, family: str) -> tuple[str, ...]:
+    """The engines for a family of architectures, the fastest first."""
+    order = FASTEST[device, precision]
+    if device == "cpu" and family in WINOGRAD and not (precision == "bf16" and has_amx()):
+        return ("ncnn", *order)
+    return order
 
 
 def create(
@@ -208,11 +182,13 @@ def create(
         raise ModelError(f"precision is {precision!r}; on this device it can be {' or '.join(allowed)}.")
     if engine not in ENGINES:
         raise ModelError(f"engine is {engine!r}; it can be {', '.join(ENGINES)}.")
-    if engine in NEEDS and (device != "cpu" or engine not in FASTEST[device, precision]):
+    if engine in RUNTIMES and (device != "cpu" or precision not in RUNTIMES[engine].precisions):
         raise ModelError(
-            f"The engine {engine} computes on the CPU, in {_precisions_of(engine)}; asked was {precision}."
+            f"The engine {engine} computes on the CPU, in {' or '.join(RUNTIMES[engine].precisions)}; asked was "
+            f"{precision}."
         )
-    wanted = FASTEST[device, precision] if engine == "auto" else (engine, "folded")
+    family = registry.architecture(settings.name).family
+    wanted = fastest(device, precision, family) if engine == "auto" else (engine, "folded")
     if precision == "bf16" and device == "cpu" and not has_bf16():
         explain("this processor has no bf16 instructions, so that bf16 is not faster than fp32 here.")
     reasons = []
@@ -240,17 +216,16 @@ class _Unavailable(Exception):
 
 
 def _make(name, model, settings, key, device, precision, folder):
-    if name not in NEEDS:
+    if name not in RUNTIMES:
         return TorchEngine(model(), device, precision, name)
-    missing = [package for package in NEEDS[name] if not installed(package)]
+    runtime = RUNTIMES[name]
+    missing = [package for package in runtime.packages if not installed(package)]
     if missing:
         raise _Unavailable(f"{' and '.join(missing)} isn't installed ({GET_FAST})")
-    from pannslib.inference import graphs
-
-    path = folder / f"{settings.name}-{key}" / GRAPH
+    path = graph_file(name, settings, key, folder)
     new = not path.is_file()
     if new:
-        graphs.write(model(), path, with_front_end=False)
+        runtime.write(model(), path)
         forget_old(folder)
     else:
         os.utime(path.parent)
@@ -262,6 +237,11 @@ def _make(name, model, settings, key, device, precision, folder):
     except Exception:
         shutil.rmtree(path.parent, ignore_errors=True)  # it may be damaged; the next call writes it anew
         raise
+
+
+def graph_file(name: str, settings: PannsModel, key: str, folder: Path) -> Path:
+    """Where the graph of a runtime is kept."""
+    return folder / f"{settings.name}-{key}" / RUNTIMES[name].file
 
 
 @torch.inference_mode()
@@ -276,8 +256,9 @@ def _check(engine: GraphEngine, model: PannsModel) -> None:
         raise ValueError(f"its output differs from PyTorch's by {worst:.2g}")
 
 
-def _precisions_of(engine: str) -> str:
-    return " or ".join(precision for (_, precision), names in FASTEST.items() if engine in names)
+def packages_of(engine: str) -> tuple[str, ...]:
+    """What an engine needs besides what is always there."""
+    return RUNTIMES[engine].packages if engine in RUNTIMES else ()
 
 
 def installed(package: str) -> bool:
@@ -290,13 +271,9 @@ def has_bf16() -> bool:
     return bool(BF16_FLAGS & processor_flags())
 
 
-def processor_flags() -> set[str]:
-    """The processor's instruction sets as Linux names them; none where they can't be read."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split(":")[1].split()}
+def has_amx() -> bool:
+    """Whether the processor multiplies bf16 matrices in tiles, which is several times faster still."""
+    return "amx_bf16" in processor_flags()
 
 
 def explain(sentence: str) -> None:

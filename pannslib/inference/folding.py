@@ -1,9 +1,11 @@
 """A network as it computes fastest with the same results: batch norms and poolings folded into convolutions.
 
 In evaluation mode a batch norm multiplies and adds by channel. After a convolution the factor goes into its weights
-and the summand into its bias. An average pooling between the two commutes with it; where a depthwise or a first
-convolution of 3 x 3 comes before a pooling of 2 x 2, both are one convolution of 4 x 4 with stride 2. Nothing else of a
-model changes, so that what a folded one gives is the same but for float32 rounding.
+and the summand into its bias; that of the log-mel (``bn0``) follows the front end without axes going there and back.
+An average pooling between convolution and batch norm commutes with it; where a depthwise or a first convolution of
+3 x 3 comes before a pooling of 2 x 2, both are one convolution of 4 x 4 with stride 2. Where only two bands are left of
+the mel bins, a third of what a 3 x 3 convolution multiplies is padding, which is left out. Nothing else of a model
+changes, so that what a folded one gives is the same but for float32 rounding.
 """
 
 import copy
@@ -13,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from pannslib.models.base import PannsModel
+from pannslib.models.layers import ConvBlock
+from pannslib.models.log_mel import LogMelInput
 
 # the batch norm that follows a convolution is named after it: conv2 and bn2, downsample and bn_downsample
 PAIRS = {"pre_conv0": "pre_bn0", "downsample": "bn_downsample"} | {f"conv{index}": f"bn{index}" for index in range(8)}
@@ -34,7 +38,85 @@ def fold(model: PannsModel) -> PannsModel:
             if isinstance(children.get(conv), nn.Conv1d | nn.Conv2d) and norm in children:
                 setattr(module, conv, _with_norm(children[conv], children[norm]))
                 setattr(module, norm, nn.Identity())
+    if isinstance(model, LogMelInput) and type(model).normalise is LogMelInput.normalise and hasattr(model, "bn0"):
+        model.log_mel, model.bn0 = Normalised(model.log_mel, model.bn0), nn.Identity()
+    _fold_two_bands(model)
     return model.requires_grad_(False)
+
+
+class Normalised(nn.Module):
+    """A front end and the batch norm of its mel bins: waveform -> (batch, 1, frames, mel_bins)."""
+
+    def __init__(self, front: nn.Module, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.front = front
+        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        self.register_buffer("factor", factor)
+        self.register_buffer("shift", norm.bias - norm.running_mean * factor)
+
+    def forward(self, waveform: torch.Tensor | None) -> torch.Tensor:
+        return self.front(waveform) * self.factor + self.shift
+
+
+class TwoBands(nn.Module):
+    """A block of 3 x 3 convolutions on two bands, as convolutions along time on twice the channels.
+
+    (batch, inputs, frames, 2) -> (batch, outputs, frames, 2). A band sees itself and the other one; the third column
+    of each kernel would meet padding alone.
+    """
+
+    def __init__(self, block: ConvBlock):
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            self._along_time(getattr(block, f"conv{index}")) for index in range(1, block.depth + 1)
+        )
+
+    @staticmethod
+    def _along_time(conv: nn.Conv2d) -> nn.Conv2d:
+        new = nn.Conv2d(2 * conv.in_channels, 2 * conv.out_channels, (3, 1), padding=(1, 0))
+        low, middle, high = conv.weight.unbind(dim=3)  # (outputs, inputs, 3), for the band below, the same, above
+        rows = torch.cat([torch.cat([middle, high], dim=1), torch.cat([low, middle], dim=1)])
+        new.weight.copy_(rows[..., None])
+        new.bias.copy_(conv.bias.repeat(2))
+        return new
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([x[..., :1], x[..., 1:]], dim=1)  # (batch, 2 * inputs, frames, 1)
+        for conv in self.convolutions:
+            x = F.relu_(conv(x))
+        outputs = x.shape[1] // 2
+        return torch.cat([x[:, :outputs], x[:, outputs:]], dim=3)
+
+
+def _fold_two_bands(model: PannsModel) -> None:
+    """Put `TwoBands` where a folded block of 3 x 3 convolutions sees two bands; a short clip tells which do."""
+    narrow, hooks = set(), []
+    for name, block in model.named_modules():
+        if isinstance(block, ConvBlock) and _is_plain(block):
+            hooks.append(block.register_forward_pre_hook(lambda _, args, name=name: _note(narrow, name, args[0])))
+    if hooks:
+        model(torch.zeros(1, max(model.least_samples, model.sample_rate), device=next(model.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    for name in narrow:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, TwoBands(model.get_submodule(name)))
+
+
+def _is_plain(block: ConvBlock) -> bool:
+    """Whether a block has 3 x 3 convolutions alone, without stride or dilation, their batch norms folded."""
+    convolutions = [getattr(block, f"conv{index}") for index in range(1, block.depth + 1)]
+    return all(
+        isinstance(conv, nn.Conv2d)
+        and (conv.kernel_size, conv.stride, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
+        and conv.bias is not None
+        for conv in convolutions
+    )
+
+
+def _note(narrow: set[str], name: str, x: torch.Tensor) -> None:
+    if x.shape[3] == 2:
+        narrow.add(name)
 
 
 def _fold_sequence(sequence: nn.Sequential) -> None:

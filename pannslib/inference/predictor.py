@@ -118,10 +118,10 @@ class Predictor:
             precision=self.precision,
             engine=engine,
         )
-        if self._checkpoint is not None and self._device == "cpu" and engine in ("auto", *engines.NEEDS):
+        if self._checkpoint is not None and self._device == "cpu" and engine in ("auto", *engines.RUNTIMES):
             key = f"{engines.key_of(self._checkpoint)}-{files.digest([self._options, __version__])[:6]}"
             folder = models.cache_folder() / "engines"
-            if self._is_big() and not (folder / f"{self._settings.name}-{key}").is_dir():
+            if self._is_big() and not self._is_prepared(engine, key, folder):
                 self._prepare(engine)
             return make(key=key, folder=folder)
         with tempfile.TemporaryDirectory() as folder:
@@ -129,6 +129,11 @@ class Predictor:
 
     def _is_big(self) -> bool:
         return self._checkpoint.stat().st_size > BIG and PREPARING not in os.environ
+
+    def _is_prepared(self, engine: str, key: str, folder: Path) -> bool:
+        """Whether the graph that will be computed is there; with none to come there is nothing to prepare."""
+        name = engines.choose(self._settings, self._device, self.precision, engine)
+        return name not in engines.RUNTIMES or engines.graph_file(name, self._settings, key, folder).is_file()
 
     def _prepare(self, engine: str) -> None:
         """Let another process write the engine's files, which for a moment takes several times the weights' memory.

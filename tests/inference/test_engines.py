@@ -11,8 +11,8 @@ import torch
 from pannslib import AudioTagger, models
 from pannslib.errors import CheckpointError, ModelError
 from pannslib.features import LogMel
-from pannslib.inference import engines, graphs, speed
-from pannslib.inference.folding import fold
+from pannslib.inference import engines, graphs, runtimes, speed
+from pannslib.inference.folding import TwoBands, fold
 
 # one of each kind of block, at the smallest size
 NAMES = (
@@ -61,7 +61,9 @@ def test_a_folded_network_gives_the_same_with_fewer_layers(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs_give_the_same_at_other_batches_and_lengths(name, tmp_path):
     model = small(name)
-    for kind in ("onnxruntime", "openvino"):
+    family = models.registry.architecture(name).family
+    kinds = ["onnxruntime", "openvino", *["ncnn"] * (family in engines.WINOGRAD)]
+    for kind in kinds:
         engine = engines.create(lambda: model, model, "x", engine=kind, folder=tmp_path)
         assert engine.name == kind
         for batch, seconds in ((1, 2.0), (3, 1.234), (2, 2.0)):
@@ -73,10 +75,11 @@ def test_graphs_give_the_same_at_other_batches_and_lengths(name, tmp_path):
             np.testing.assert_allclose(given.embedding, expected.embedding, rtol=1e-3, atol=1e-4)
             if model.classifies_frames:
                 np.testing.assert_allclose(given.framewise_output, expected.framewise_output, atol=1e-5)
-    assert len(list(tmp_path.rglob("graph.onnx"))) == 2  # one graph for both, and what ONNX Runtime made of it
+    kept = {path.name for path in (tmp_path / f"{name}-x").iterdir()}
+    assert {engines.RUNTIMES[kind].file for kind in kinds} <= kept
 
 
-@pytest.mark.parametrize("kind", ["folded", "openvino"])
+@pytest.mark.parametrize("kind", ["folded", "openvino", "ncnn"])
 def test_bf16_is_near(kind, tmp_path):
     model = small("Cnn6")
     waveform = speed.noise(2, 1.5, model.sample_rate)
@@ -86,13 +89,68 @@ def test_bf16_is_near(kind, tmp_path):
     np.testing.assert_allclose(given.clipwise_output, expected, atol=0.01)
 
 
+@pytest.mark.parametrize("name", ["Cnn14", "Cnn14_DecisionLevelMax", "ResNet22", "Wavegram_Cnn14"])
+def test_two_bands_are_convolved_along_time(name):
+    """Of 64 mel bins five poolings leave two; whatever stands there gives the same with fewer multiplications."""
+    model = small(name)
+    folded = fold(model)
+    assert [type(module) for module in folded.modules()].count(TwoBands) == 1
+    for seconds in (0.4, 1.01, 3.0):
+        waveform = torch.from_numpy(speed.noise(2, seconds, model.sample_rate))
+        with torch.inference_mode():
+            torch.testing.assert_close(folded(waveform), model(waveform), atol=1e-5, rtol=1e-4)
+
+
+def test_blocks_on_other_numbers_of_bands_stay(tmp_path):
+    assert not any(isinstance(module, TwoBands) for module in fold(small("Cnn14_mel128")).modules())
+
+
+@pytest.mark.parametrize(
+    ("line", "precision", "without"),
+    [
+        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=576 9=1", "fp32", True),  # one channel comes in
+        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=36864 9=1", "fp32", False),
+        ("Convolution c 1 1 3 4 0=2048 1=3 11=3 4=1 5=1 6=18874368 9=1", "fp32", True),  # too much to read
+        ("Convolution c 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=9437184 9=1", "fp32", False),
+        ("Convolution c 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=9437184 9=1", "bf16", True),
+        ("InnerProduct f 1 1 5 6 0=2048 1=1 2=4194304 9=1", "fp32", False),
+    ],
+)
+def test_winograd_is_left_out_where_it_does_not_pay(line, precision, without):
+    tuned = runtimes._tuned(line, runtimes.MOST_WEIGHTS[precision])
+    assert tuned == (f"{line} {runtimes.WITHOUT_WINOGRAD}" if without else line)
+
+
+def test_the_fastest_engine_goes_with_the_architecture_and_the_processor(monkeypatch):
+    order = engines.fastest("cpu", "fp32", "CNN")
+    assert order[:2] == ("ncnn", "onnxruntime")
+    assert engines.fastest("cpu", "fp32", "MobileNet")[0] == "onnxruntime"
+    monkeypatch.setattr(engines, "has_amx", lambda: False)
+    assert engines.fastest("cpu", "bf16", "ResNet")[0] == "ncnn"
+    monkeypatch.setattr(engines, "has_amx", lambda: True)
+    assert engines.fastest("cpu", "bf16", "ResNet")[0] == "openvino"
+    assert engines.fastest("cuda", "bf16", "CNN") == engines.FASTEST["cuda", "bf16"]
+
+
+def test_the_number_of_threads_is_as_before_a_clip(tmp_path):
+    model = small("MobileNetV1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        engines.create(lambda: model, model, "x", engine="onnxruntime", folder=tmp_path)(speed.noise(1, 1, 32_000))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_missing_engine_is_replaced_and_explained_in_a_line(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(engines, "installed", lambda package: package not in ("onnxruntime", "openvino"))
+    monkeypatch.setattr(engines, "installed", lambda package: package not in ("ncnn", "onnxruntime", "openvino"))
     model = small("Cnn6")
     engine = engines.create(lambda: model, model, "x", folder=tmp_path)
     assert engine.name == "folded"
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
+    assert "ncnn isn't installed" in told[0]
     assert "onnxruntime isn't installed" in told[0]
     assert "pannslib[fast]" in told[0]
 
@@ -101,7 +159,7 @@ def test_a_network_that_cannot_be_traced_is_computed_all_the_same(monkeypatch, c
     def fail(*_, **__):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(graphs, "write", fail)
+    monkeypatch.setattr(graphs, "trace", fail)
     model = small("Cnn6")
     assert engines.create(lambda: model, model, "x", folder=tmp_path).name == "folded"
     assert "can't take Cnn6 (RuntimeError: no such operator)" in capsys.readouterr().err
@@ -136,7 +194,7 @@ def test_engine_files_are_kept_by_the_weights(tmp_path, monkeypatch):
     tagger = AudioTagger(checkpoint=tmp_path / "1.safetensors")
     assert "model" not in vars(tagger)
     assert tagger.tag(clip).equals(first)
-    for path in tmp_path.rglob("graph.onnx"):
+    for path in tmp_path.rglob("ncnn.param"):
         path.write_bytes(b"no graph")
     AudioTagger(checkpoint=tmp_path / "1.safetensors")
     assert AudioTagger(checkpoint=tmp_path / "1.safetensors").tag(clip).equals(first)

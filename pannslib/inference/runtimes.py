@@ -1,0 +1,210 @@
+"""The libraries that compute graphs on a CPU, and how each is given one.
+
+| runtime | its graph | precisions | fast at |
+|---|---|---|---|
+| "ncnn" | its own, made by pnnx | fp32, bf16 | 3 x 3 convolutions, which it computes by Winograd's method |
+| "onnxruntime" | ONNX, from the spectrum on | fp32 | everything else |
+| "openvino" | ONNX, from the log-mel on | fp32, bf16 | bf16, most of all where the processor has AMX |
+
+What bf16 computes begins at the log-mel: the smallest powers need float32.
+"""
+
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pannslib import files
+from pannslib.inference import graphs
+from pannslib.models.base import PannsModel
+
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]  # a graph's inputs by name -> its outputs
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A library that computes graphs.
+
+    Attributes:
+        packages: what must be installed.
+        precisions: "fp32", "bf16".
+        front: of `graphs.FRONTS`, how much of the front end is outside of the graph.
+        file: of the graph, in a model's folder.
+        write: (model, path) -> None.
+        load: (path, precision, number of inputs, number of outputs) -> what computes.
+    """
+
+    packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    front: str
+    file: str
+    write: Callable[[PannsModel, Path], None]
+    load: Callable[[Path, str, int, int], Run]
+
+
+# --- ONNX Runtime ------------------------------------------------------------------------------------------------
+
+
+def _load_onnxruntime(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+    import onnxruntime
+
+    # the graph as this processor wants it, with the weights beside it in the order in which they are used: it is read
+    # through a memory map, in half the memory and a tenth of the time
+    ready = path.parent / f"onnxruntime-{onnxruntime.__version__}-{files.digest(sorted(processor_flags()))[:8]}"
+    if not ready.is_dir():
+        _optimise(onnxruntime, path, ready)
+    options = _options(onnxruntime)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(ready / path.name), options, providers=["CPUExecutionProvider"])
+    return partial(session.run, None)
+
+
+def _optimise(onnxruntime, path: Path, ready: Path) -> None:
+    """Let ONNX Runtime write its own form of a graph, all or nothing."""
+    options = _options(onnxruntime)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / "made"
+        made.mkdir()
+        options.optimized_model_filepath = str(made / path.name)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if not ready.is_dir():  # another process may have been first
+            os.replace(made, ready)
+
+
+def _options(onnxruntime):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # memory goes back after each call: half of what a window takes, no slower
+    # its threads wait by spinning while a graph is computed, and leave the cores to others when it is done
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+# --- OpenVINO ----------------------------------------------------------------------------------------------------
+
+
+def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "CACHE_DIR": str(path.parent),  # what it makes of the graph is read from there the next time
+    }
+    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+
+    def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        # copies: the request uses its own memory again next time
+        return [np.array(value, dtype=np.float32) for value in request.infer(given).values()]
+
+    return run
+
+
+# --- ncnn --------------------------------------------------------------------------------------------------------
+
+# Winograd's method multiplies less often and reads more: up to four times the weights. Where these are many, or the
+# products cheap, it pays no more (measured on two cores at batch 1)
+MOST_WEIGHTS = {"fp32": 2**24, "bf16": 2**22}
+WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
+
+
+def _write_ncnn(model: PannsModel, path: Path) -> None:
+    """Let pnnx make ncnn's files of a model, ``path`` and the weights beside it, all or nothing.
+
+    Raises:
+        ValueError: there is an operator that ncnn doesn't have.
+    """
+    import pnnx
+
+    graph, examples = graphs.trace(model, "log_mel", batch=1)
+    with tempfile.TemporaryDirectory(dir=_made(path.parent)) as name:
+        folder = Path(name)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, but it is what pnnx reads
+            torch.jit.trace(graph, examples[0], check_trace=False).save(folder / "traced.pt")
+        shapes = [",".join(str(list(x.shape)).replace(" ", "") for x in example) for example in examples]
+        call = [pnnx.EXEC_PATH, "traced.pt", f"inputshape={shapes[0]}", f"inputshape2={shapes[1]}", "fp16=0"]
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
+        made = folder / "traced.ncnn.param"
+        layers = made.read_text().splitlines()[2:] if made.is_file() else []
+        foreign = [line.split()[0] for line in layers if "." in line.split()[0]]  # operators are PyTorch's by name
+        if done.returncode or not layers or foreign:
+            raise ValueError(f"pnnx can't translate {foreign[0] if foreign else 'it'}")
+        os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(made, path)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    net.opt.use_bf16_storage = precision == "bf16"
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
+        setattr(net.opt, f"use_{name}", False)
+    lines = path.read_text().splitlines()
+    tuned = [*lines[:2], *(_tuned(line, MOST_WEIGHTS[precision]) for line in lines[2:])]
+    if net.load_param_mem("\n".join(tuned) + "\n") or net.load_model(str(path.with_suffix(".bin"))):
+        raise ValueError(f"{path} is damaged")
+
+    def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        clips = []
+        for clip in zip(*given.values(), strict=True):
+            extractor = net.create_extractor()
+            arrays = [np.ascontiguousarray(array) for array in clip]  # which ncnn reads where they are
+            for number, array in enumerate(arrays):
+                extractor.input(f"in{number}", ncnn.Mat(array))
+            clips.append([np.array(extractor.extract(f"out{number}")[1]) for number in range(outputs)])
+        return [np.stack(parts) for parts in zip(*clips, strict=True)]
+
+    return run
+
+
+def _tuned(line: str, most_weights: int) -> str:
+    """A layer of a ``.param`` file; a convolution that Winograd's method would slow down goes without it."""
+    kind, _, blobs_in, blobs_out, *rest = line.split()
+    if kind != "Convolution":
+        return line
+    settings = dict(entry.split("=") for entry in rest[int(blobs_in) + int(blobs_out) :])
+    outputs, weights, kernel = int(settings["0"]), int(settings["6"]), int(settings["1"])
+    has_one_input = weights == outputs * kernel * int(settings.get("11", kernel))
+    return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= most_weights else line
+
+
+def _write_onnx(front: str) -> Callable[[PannsModel, Path], None]:
+    return lambda model, path: graphs.write(model, path, front) and None
+
+
+BOTH = ("fp32", "bf16")
+RUNTIMES = {
+    "ncnn": Runtime(("ncnn", "pnnx"), BOTH, "log_mel", "ncnn.param", _write_ncnn, _load_ncnn),
+    "onnxruntime": Runtime(
+        ("onnx", "onnxruntime"), BOTH[:1], "spectrum", "spectrum.onnx", _write_onnx("spectrum"), _load_onnxruntime
+    ),
+    "openvino": Runtime(("onnx", "openvino"), BOTH, "log_mel", "log_mel.onnx", _write_onnx("log_mel"), _load_openvino),
+}
+
+
+def processor_flags() -> set[str]:
+    """The processor's instruction sets as Linux names them; none where they can't be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split(":")[1].split()}
