@@ -13,6 +13,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -39,6 +40,9 @@ RECORDED_PACKAGES = (
     "torchlibrosa",
 )
 EXTRA_PACKAGES = ("torchvision", "captum")  # where they are installed
+# what takes long to make: a run folder that holds any of it is set aside before it is used for other inputs
+KEPT = ("state.pt", "summary.json", "*.safetensors", "predictions/*.npz", "few_shot/*.json")
+ASIDE = ".before-"  # and the digest of its inputs, behind the name of a folder that was set aside
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,60 @@ class RunFolder:
 
 
 def open_run(plan: Plan, name: str) -> RunFolder:
-    """Open the folder of job ``name``; what it holds from other inputs (settings, data, needs) is removed first."""
+    """Open the folder of job ``name``, empty of what came from other inputs (settings, data, needs).
+
+    Trained networks, predictions and the state of an unfinished run are never lost by that: they are set aside beside
+    the folder, in place of what was set aside before, and a line on the standard error says where and why.
+    """
     path = plan.runs / name
     inputs = plan.inputs(name) | {"digest": plan.digest(name)}
     recorded = path / "inputs.json"
-    if recorded.is_file() and files.read_json(recorded) != inputs:
-        shutil.rmtree(path)
+    before = files.read_json(recorded) if recorded.is_file() else inputs
+    if before != inputs:
+        if any(found for pattern in KEPT for found in path.glob(pattern)):
+            aside = _set_aside(path, before.get("digest", "unknown"))
+            differing = ", ".join(_differences(before, inputs))
+            print(
+                f"pannslib: {name} begins anew, for it depends on what is other now: {differing}. What it left before "
+                f"is in {paths.shown(aside)}.",
+                file=sys.stderr,
+            )
+        else:
+            shutil.rmtree(path)
     if not recorded.is_file():
         files.write_json(recorded, inputs)
     return RunFolder(plan, name, path, inputs)
+
+
+def _set_aside(path: Path, digest: str) -> Path:
+    """Rename the folder of a run, whose earlier set-aside folders go; returns where it is now."""
+    for former in path.parent.glob(f"{path.name}{ASIDE}*"):
+        shutil.rmtree(former)
+    aside = path.with_name(f"{path.name}{ASIDE}{digest}")
+    path.rename(aside)
+    for mark in ("done.json", "error.txt"):  # of runs that count
+        (aside / mark).unlink(missing_ok=True)
+    return aside
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    """What is other in two records of inputs, for people: "settings.seed (0, now 7)", "the data set esc50"."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    differing = [key for key in {**old, **new} if key != "digest" and old.get(key) != new.get(key)]
+    texts = []
+    for key in differing:
+        kind, _, rest = key.partition(".")
+        texts.append(f"the data set {rest}" if kind == "data" else f"{key} ({old.get(key)}, now {new.get(key)})")
+    return texts or ["the results of the runs that it needs"]
+
+
+def _leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The values in nested dicts, by keys with dots."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def read_run(plan: Plan, name: str) -> RunFolder | None:

@@ -27,6 +27,31 @@ def test_results_of_other_inputs_are_removed(plan):
     assert not run.path.joinpath("scores").exists()
 
 
+def test_what_was_trained_from_other_inputs_is_set_aside_and_told(plan, capsys):
+    run = results.open_run(plan, "multi_adds")
+    before, digest = run.path, run.inputs["digest"]
+    for name in ("state.pt", "error.txt", "done.json"):
+        run.file(name).write_text(name)
+    results.open_run(other(plan, multi_adds={"seed": 7}), "multi_adds")
+    aside = before.with_name(f"multi_adds.before-{digest}")
+    assert sorted(path.name for path in aside.iterdir()) == ["inputs.json", "state.pt"]
+    assert [path.name for path in before.iterdir()] == ["inputs.json"]
+    told = capsys.readouterr().err
+    assert f"settings.seed ({plan.profile.seed}, now 7)" in told
+    assert aside.name in told
+    run.file("summary.json").write_text("{}")
+    results.open_run(plan, "multi_adds")
+    assert not aside.exists()
+    assert len(list(before.parent.glob("multi_adds.before-*"))) == 1
+
+
+def test_a_changed_data_set_is_told_by_name(plan, real_data, capsys):
+    run = results.open_run(plan, "transfer_esc50")
+    files.write_text(run.file("predictions", "scratch_1.npz"), "1")
+    results.open_run(catalogue.plan("smoke", real_data), "transfer_esc50")
+    assert "what is other now: the data set esc50. " in capsys.readouterr().err
+
+
 def test_a_run_that_needs_another_changes_with_it(plan):
     changed = other(plan, train_cnn14={"seed": 7})
     assert plan.inputs("transfer_esc50") == changed.inputs("transfer_esc50")
