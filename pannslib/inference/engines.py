@@ -8,7 +8,7 @@
 | "ncnn", "onnxruntime", "openvino" | the folded network as a graph, see `runtimes` | as each has |
 
 "auto" takes the fastest for the architecture of those that are installed (`fastest`), and says in one line on the
-standard error what it would rather have had. The front end always computes in float32, by FFT. What runs on a GPU is
+standard error what it would rather have had. The FFT is always in float32. What runs on a GPU is
 written from the documentation: nobody has measured it on one yet.
 """
 

@@ -31,6 +31,7 @@ class Graph(nn.Module):
         model: any architecture, on the CPU.
         front: how much of the front end is outside, of `FRONTS`. "waveform": nothing, it is in the graph as a
             convolution. "spectrum": the FFT, which makes it faster. "log_mel": all of it.
+        two_bands: see `folding.fold`.
 
     Attributes:
         inputs: "waveform" (batch, samples); "spectrum" (batch, frames, window // 2 + 1, 2), real and imaginary part;
@@ -39,9 +40,9 @@ class Graph(nn.Module):
             size); and for DecisionLevel models "framewise_output" (batch, frames, classes).
     """
 
-    def __init__(self, model: PannsModel, front: str):
+    def __init__(self, model: PannsModel, front: str, two_bands: bool = False):
         super().__init__()
-        self.model = fold(model)
+        self.model = fold(model, two_bands)
         self.inputs = inputs_of(model, front)
         # where a batch norm is folded into the front end, it stays in the graph
         holder, name = (self.model.log_mel, "front") if self._is_normalised() else (self.model, "log_mel")
@@ -113,9 +114,9 @@ def given_for(inputs: tuple[str, ...], log_mel: LogMel | None, waveform: Tensor)
 
 
 @torch.no_grad()
-def trace(model: PannsModel, front: str, batch: int) -> tuple[Graph, list[tuple[Tensor, ...]]]:
+def trace(model: PannsModel, front: str, batch: int, two_bands: bool = False) -> tuple[Graph, list[tuple[Tensor, ...]]]:
     """The graph of a model, and what it takes for a batch of noise of each of the `EXAMPLE_SECONDS`."""
-    graph = Graph(model, front).eval()
+    graph = Graph(model, front, two_bands).eval()
     generator, examples = torch.Generator().manual_seed(0), []
     log_mel = LogMel(model.front_end).eval() if graph.inputs != ("waveform",) else None
     for seconds in EXAMPLE_SECONDS:
@@ -126,13 +127,13 @@ def trace(model: PannsModel, front: str, batch: int) -> tuple[Graph, list[tuple[
 
 
 @torch.no_grad()
-def write(model: PannsModel, path: Path, front: str) -> Graph:
+def write(model: PannsModel, path: Path, front: str, two_bands: bool = False) -> Graph:
     """Write a model as ONNX with dynamic batch and length, all or nothing; returns what was traced.
 
     Raises:
         Exception: whatever torch's exporter makes of an operator that it can't write.
     """
-    graph, (example, *_) = trace(model, front, batch=2)
+    graph, (example, *_) = trace(model, front, batch=2, two_bands=two_bands)
     axes = {
         "waveform": {0: "batch", 1: "samples"},
         "spectrum": {0: "batch", 1: "frames"},

@@ -2,11 +2,9 @@
 
 | runtime | its graph | precisions | fast at |
 |---|---|---|---|
-| "ncnn" | its own, made by pnnx | fp32, bf16 | 3 x 3 convolutions, which it computes by Winograd's method |
+| "ncnn" | its own, made by pnnx, from the log-mel on | fp32, bf16 | 3 x 3 convolutions, by Winograd's method |
 | "onnxruntime" | ONNX, from the spectrum on | fp32 | everything else |
-| "openvino" | ONNX, from the log-mel on | fp32, bf16 | bf16, most of all where the processor has AMX |
-
-What bf16 computes begins at the log-mel: the smallest powers need float32.
+| "openvino" | the same, blocks on two bands along time | fp32, bf16 | bf16, most of all where the processor has AMX |
 """
 
 import os
@@ -115,7 +113,7 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 
 # Winograd's method multiplies less often and reads more: up to four times the weights. Where these are many, or the
 # products cheap, it pays no more (measured on two cores at batch 1)
-MOST_WEIGHTS = {"fp32": 2**24, "bf16": 2**22}
+MOST_WEIGHTS = {"fp32": 2**23, "bf16": 2**22}
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 
 
@@ -187,17 +185,21 @@ def _tuned(line: str, most_weights: int) -> str:
     return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= most_weights else line
 
 
-def _write_onnx(front: str) -> Callable[[PannsModel, Path], None]:
-    return lambda model, path: graphs.write(model, path, front) and None
+def _write_onnx(model: PannsModel, path: Path) -> None:
+    graphs.write(model, path, "spectrum")
+
+
+def _write_two_bands(model: PannsModel, path: Path) -> None:
+    graphs.write(model, path, "spectrum", two_bands=True)
 
 
 BOTH = ("fp32", "bf16")
 RUNTIMES = {
     "ncnn": Runtime(("ncnn", "pnnx"), BOTH, "log_mel", "ncnn.param", _write_ncnn, _load_ncnn),
     "onnxruntime": Runtime(
-        ("onnx", "onnxruntime"), BOTH[:1], "spectrum", "spectrum.onnx", _write_onnx("spectrum"), _load_onnxruntime
+        ("onnx", "onnxruntime"), ("fp32",), "spectrum", "graph.onnx", _write_onnx, _load_onnxruntime
     ),
-    "openvino": Runtime(("onnx", "openvino"), BOTH, "log_mel", "log_mel.onnx", _write_onnx("log_mel"), _load_openvino),
+    "openvino": Runtime(("onnx", "openvino"), BOTH, "spectrum", "two_bands.onnx", _write_two_bands, _load_openvino),
 }
 
 

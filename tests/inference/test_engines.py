@@ -93,7 +93,7 @@ def test_bf16_is_near(kind, tmp_path):
 def test_two_bands_are_convolved_along_time(name):
     """Of 64 mel bins five poolings leave two; whatever stands there gives the same with fewer multiplications."""
     model = small(name)
-    folded = fold(model)
+    folded = fold(model, two_bands=True)
     assert [type(module) for module in folded.modules()].count(TwoBands) == 1
     for seconds in (0.4, 1.01, 3.0):
         waveform = torch.from_numpy(speed.noise(2, seconds, model.sample_rate))
@@ -101,8 +101,8 @@ def test_two_bands_are_convolved_along_time(name):
             torch.testing.assert_close(folded(waveform), model(waveform), atol=1e-5, rtol=1e-4)
 
 
-def test_blocks_on_other_numbers_of_bands_stay(tmp_path):
-    assert not any(isinstance(module, TwoBands) for module in fold(small("Cnn14_mel128")).modules())
+def test_blocks_on_other_numbers_of_bands_stay():
+    assert not any(isinstance(module, TwoBands) for module in fold(small("Cnn14_mel128"), two_bands=True).modules())
 
 
 @pytest.mark.parametrize(
