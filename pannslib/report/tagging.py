@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from pannslib import metrics, reference
+from pannslib import metrics, models, reference
 from pannslib.audioset_runs import BASE, FIGURE_4, PAPER_ROWS
 from pannslib.errors import ResultError
 from pannslib.report.style import SYSTEM_COLOURS, VARIANT_COLOURS
@@ -38,6 +38,7 @@ ROW_COLUMNS = {
     10: {"mel_bins": "mel bins"},
     11: {"architecture": "architecture"},
 }
+UNTRAINED = {"at chance": "is at chance", "hardly trained": "is hardly trained"}  # verdict -> how it is told
 LINEAR, GUESS = "Linear classifier on the mean log-mel", "Random guess"
 METRICS = {"map": "mAP", "mauc": "AUC", "d_prime": "d-prime"}  # ours -> how it is called
 PUBLISHED = {"map": "map", "mauc": "auc", "d_prime": "d_prime"}  # ours -> the column of `reference.table`
@@ -98,7 +99,7 @@ class System:
         name: the run's, or `LINEAR` or `GUESS`.
         targets: bool (clips, classes).
         scores: (clips, classes).
-        verdict: "trained", "at chance" or "diverged".
+        verdict: "trained", "hardly trained", "at chance" or "diverged".
         draws, seed: of the bootstrap; systems of equal ones are paired.
     """
 
@@ -245,6 +246,8 @@ def table(number: int, systems: Systems) -> pd.DataFrame:
         published = printed[printed[key] == label]
         row = {title: None if published.empty else published[column].iloc[0] for column, title in columns.items()}
         row[columns[key]] = label
+        if number == 7:
+            row["units here"] = _embedding_size(systems.results[name])
         for ours, title in METRICS.items():
             row[f"{title}, published"] = np.nan if published.empty else float(published[PUBLISHED[ours]].iloc[0])
             value, low, high = (np.nan,) * 3
@@ -258,10 +261,18 @@ def table(number: int, systems: Systems) -> pd.DataFrame:
     return pd.DataFrame(frame)
 
 
+def _embedding_size(result) -> int:
+    """How many units the embedding of a run's network has, which go with its width."""
+    return models.registry.skeleton(result.settings.architecture, width=result.settings.width).embedding_size
+
+
 def caption(number: int, systems: Systems) -> str:
     """What a table holds, in two sentences."""
     clips, classes = systems[BASE].targets.shape
-    extra = " The earlier systems are published only; the last row is ours only." if number == 4 else ""
+    extra = {
+        4: " The earlier systems are published only; the last row is ours only.",
+        7: " Embeddings go with the width of the network: *units here* says how many ours have.",
+    }.get(number, "")
     return (
         f"The paper's rows in its order; ours are *{systems.evidence}*, on {clips:,} evaluation clips of {classes} "
         f"classes, with 95 % intervals over {systems.draws:,} bootstrap draws of the clips.{extra}"
@@ -334,20 +345,20 @@ def _published_difference(claim: Claim) -> float:
 def _verdict(low: float, high: float, pair: list[System], table: int) -> tuple[str, str]:
     """Yes where the whole interval is above 0, no where it is below; and a remark, if there is one.
 
-    A network that diverged tells nothing, nor does a better one that stayed at chance. A worse one at chance tells
-    something of data and sampling, but nothing of its architecture: another rate might have trained it.
+    A network that diverged tells nothing, nor does a better one that stayed at chance or hardly learnt. A worse one
+    tells something of data and sampling, but nothing of its architecture: another rate might have trained it.
     """
     better, worse = ("trained" if system.name in (LINEAR, GUESS) else system.verdict for system in pair)
     failed = [
         system
         for system, verdict in zip(pair, (better, worse), strict=True)
-        if verdict == "diverged" or (verdict == "at chance" and (system is pair[0] or table == 11))
+        if verdict == "diverged" or (verdict in UNTRAINED and (system is pair[0] or table == 11))
     ]
     if failed:
-        return "can't tell", f"{failed[0].name} {'diverged' if failed[0].verdict == 'diverged' else 'is at chance'}"
+        return "can't tell", f"{failed[0].name} {UNTRAINED.get(failed[0].verdict, failed[0].verdict)}"
     if np.isnan([low, high]).any():
         return "can't tell", "there is no interval"
-    remark = f"{pair[1].name} is at chance" if worse == "at chance" else ""
+    remark = f"{pair[1].name} {UNTRAINED[worse]}" if worse in UNTRAINED else ""
     return ("yes" if low > 0 else "no" if high < 0 else "can't tell"), remark
 
 
