@@ -24,7 +24,7 @@ OPTIONS = --profile "$(PROFILE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $
 UPLOADS := --ServerApp.tornado_settings='{"websocket_max_message_size": 209715200}'
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint strip lab clean
+.PHONY: help env reproduce test benchmark lint strip lab clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|demo|gpu|full|path.yaml] [DATA_ROOT=folder] [CORES=n]"
@@ -37,6 +37,9 @@ reproduce: $(STAMP) ## regenerate every table and figure into figures/<profile>/
 
 test: $(STAMP) ## every test, and every notebook in the smoke size
 	@$(BIN)/pytest
+
+benchmark: $(STAMP) ## measure speed on this machine into benchmarks/results/ (an hour)
+	@for script in front_end data inference training_step; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lint: $(STAMP) ## check code and notebooks: ruff, and no outputs in notebooks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify $(STRIP) notebooks/*.ipynb

@@ -2,10 +2,10 @@
 
 Every architecture with random weights, from waveform to probabilities, in turns with the published code's way (the
 authors' front end by convolution, plain eager float32) in one process; what counts is the ratio of the medians. Then
-the peak memory of each in its own process, the cost against clip length and batch, and a figure. Where it is
-installed, the package panns-inference computes CNN14 in the same turns (pip install panns-inference; not required).
+the peak memory of each in its own process, the cost against clip length and batch, and figures. The package
+panns-inference computes CNN14 in the same turns.
 
-Writes benchmarks/results/inference.csv, inference_cost.csv, inference.png, and .json records of where they are from.
+Writes inference and inference_cost to benchmarks/results/, each as .csv, .png and .json (where it is from).
 `panns bench` measures single models.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pannslib import features, files, models, reference, results
+from pannslib import features, files, models, reference, report, results
 from pannslib.inference import engines, speed
 
 FOLDER = Path(__file__).parent / "results"
@@ -37,21 +37,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--no-cost", action="store_true", help="leave out clip lengths and batches")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, a minute a model")
     parser.add_argument("--output", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     names = options.models or [str(name) for name in models.list_models() if name.family != "ImageNet"]
 
+    ways = [way for way in speed.WAYS if not (options.no_compile and way[0] == "compile")]
     tables = []
     for name in names:
         print(f"{name} ...", file=sys.stderr)
         more = panns_inference() if name == "Cnn14" else {}
-        table = speed.compare(name, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
+        table = speed.compare(name, ways, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
         if not options.no_memory:
-            ways = zip(table["engine"], table["precision"], strict=True)
             own = {speed.PUBLISHED, *engines.ENGINES}
             table["peak_memory_mib"] = [
-                speed.peak_memory_mib(name, engine, precision) if engine in own else None for engine, precision in ways
+                speed.peak_memory_mib(name, engine, precision) if engine in own else None
+                for engine, precision in zip(table["engine"], table["precision"], strict=True)
             ]
         tables.append(table)
     write(pd.concat(tables, ignore_index=True), options, "inference")
@@ -61,14 +63,19 @@ def main() -> None:
 
 def cost(names: list[str], options) -> pd.DataFrame:
     """Time against clip length and batch, in the published way and the fastest."""
-    ways = (("onnxruntime", "fp32"), ("openvino", "bf16"))
     settings = [(1, seconds) for seconds in LENGTHS] + [(batch, options.seconds) for batch in BATCHES[1:]]
     tables = [
-        speed.compare(name, ways, batch, seconds, repeats=max(3, options.repeats // 2))
+        speed.compare(name, chosen(name), batch, seconds, repeats=max(3, options.repeats // 2))
         for name in names
         for batch, seconds in settings
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def chosen(name: str) -> list[tuple[str, str]]:
+    """The engine that "auto" takes for an architecture on this CPU, in each precision."""
+    skeleton = models.registry.skeleton(name)
+    return [(engines.choose(skeleton, "cpu", precision), precision) for precision in ("fp32", "bf16")]
 
 
 def write(table: pd.DataFrame, options, name: str) -> None:
@@ -87,9 +94,34 @@ def write(table: pd.DataFrame, options, name: str) -> None:
         "measured_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     files.write_json(options.output / f"{name}.json", record)
-    if name == "inference":
-        with files.replacing(options.output / "inference.png") as path:
-            draw(table, path)
+    with files.replacing(options.output / f"{name}.png") as path:
+        {"inference": draw, "inference_cost": draw_cost}[name](table, path)
+
+
+def draw_cost(table: pd.DataFrame, path: Path) -> None:
+    """Milliseconds a clip against clip length and against batch, a line a way."""
+    import matplotlib.pyplot as plt
+
+    report.use_style()
+    names = list(dict.fromkeys(table["model"]))
+    figure, axes = plt.subplots(len(names), 2, figsize=(9, 3.4 * len(names)), layout="constrained", squeeze=False)
+    longest = table.loc[table["batch"] > 1, "seconds"].max()
+    for row, name in zip(axes, names, strict=True):
+        for ax, by, part in (
+            (row[0], "seconds", table[(table["model"] == name) & (table["batch"] == 1)]),
+            (row[1], "batch", table[(table["model"] == name) & (table["seconds"] == longest)]),
+        ):
+            for (engine, precision), line in part.groupby(["engine", "precision"], sort=False):
+                cost = line["ms_per_call"] / line["batch"]
+                ax.plot(line[by], cost, marker="o", label=f"{engine}, {precision}")
+            ax.set(xscale="log", yscale="log", title=name, ylabel="Milliseconds a clip")
+            ax.set_xlabel("Clip length (s), batch 1" if by == "seconds" else f"Batch (clips of {longest:g} s)")
+            ticks = sorted(part[by].unique())
+            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            ax.minorticks_off()
+        row[0].legend(title="engine, precision", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:

@@ -1,8 +1,8 @@
 """How many clips a second does a training step take? Run: python benchmarks/training_step.py
 
 A step is mixup, forward, binary cross-entropy, backward and Adam on random clips of one length, per architecture in
-float32 and bf16, eager and (--compile) through torch.compile, in turns in one process; the baseline is eager float32.
-On a GPU, where there is one, it runs there. Writes benchmarks/results/training_step.csv and training_step.json.
+float32 and bf16, eager and through torch.compile, in turns in one process; the baseline is eager float32. On a GPU,
+where there is one, it runs there. Writes benchmarks/results/training_step.csv, .png and .json.
 """
 
 import argparse
@@ -57,14 +57,16 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="torch.compile too: minutes for each architecture")
+    parser.add_argument(
+        "--compile", nargs="*", default=NAMES, metavar="MODEL", help="through torch.compile too: minutes each (all)"
+    )
     parser.add_argument("--output", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    modes = ("eager", "compiled") if options.compile else ("eager",)
     rows = []
     for name in options.models:
+        modes = ("eager", "compiled") if name in options.compile else ("eager",)
         print(f"{name} ...", file=sys.stderr)
         steps, times = {}, {}
         for way in [(precision, mode) for precision in ("fp32", "bf16") for mode in modes]:
@@ -104,6 +106,23 @@ def main() -> None:
         "measured_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     files.write_json(options.output / "training_step.json", record)
+    with files.replacing(options.output / "training_step.png") as path:
+        draw(table, path)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Clips per second of each architecture's training step, a bar a way."""
+    import matplotlib.pyplot as plt
+
+    table = table.assign(way=table["precision"] + ", " + table["mode"])
+    wide = table.pivot(index="model", columns="way", values="clips_per_second")
+    wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["way"]))]
+    axes = wide.iloc[::-1].plot.barh(figsize=(7, 1.2 + 0.14 * wide.size), width=0.85, logx=True)
+    axes.set_xlabel(f"clips of {table['seconds'].iloc[0]:g} s per second in training (computed on this machine)")
+    axes.set_ylabel("")
+    axes.legend(title="precision, mode", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(axes.figure)
 
 
 if __name__ == "__main__":

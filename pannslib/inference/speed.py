@@ -28,6 +28,7 @@ PUBLISHED = "published"
 WAYS = (
     ("torch", "fp32"),
     ("folded", "fp32"),
+    ("compile", "fp32"),
     ("ncnn", "fp32"),
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),

@@ -142,8 +142,8 @@ def measured(plan, results: dict, peak: float) -> pd.DataFrame:
         peak: operations a second that this machine can reach, as `matmul_flops` gives them.
 
     Returns:
-        Columns: run, system, architecture, clips a second, operations a clip (1e9), operations a second (1e9), share of the matrix
-        product's rate.
+        Columns: run, system, architecture, clips a second, operations a clip (1e9), operations a second (1e9), share of
+        the matrix product's rate (%).
     """
     from pannslib import complexity, models
 
