@@ -1,6 +1,10 @@
 """The training loop: that it learns, that it can be gone on with bit for bit, and that it says when it breaks."""
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from pannslib import catalogue, training
 from pannslib.datasets.samplers import ShuffledSampler
 from pannslib.errors import ProfileError, ResultError
 from pannslib.profiles import Optimisation
-from pannslib.training import devices
+from pannslib.training import devices, loop
 
 SETTINGS = catalogue.plan("smoke").settings("transfer_esc50")
 STEPS = Optimisation(iterations=12, batch_size=4, learning_rate=0.01)
@@ -90,6 +94,80 @@ def test_a_loss_that_is_no_number_names_the_clips():
         problem.fit(STEPS.model_copy(update={"batch_size": 16}))
 
 
+def test_a_loss_that_is_no_number_names_the_iteration():
+    problem = Problem()
+    plain = problem.batch
+
+    def spoiled(indices):
+        if problem.state.iteration == 2:
+            return {"input": plain(indices)["input"] * float("nan")}
+        return plain(indices)
+
+    problem.batch = spoiled
+    clips = r"(clip \d+, ){3}clip \d+"
+    with pytest.raises(ResultError, match=rf"The loss is nan at iteration 3\. The batch's clips are: {clips}\. Look"):
+        problem.fit()
+
+
+def test_the_bar_shows_the_loss_from_the_first_step():
+    class Bar:
+        shown: ClassVar[list] = []
+
+        def update(self):
+            pass
+
+        def set_postfix(self, **values):
+            self.shown.append(values)
+
+    Problem().fit(bar=Bar())
+    assert len(Bar.shown) == 11  # each of the first ten, and the last
+    assert all(0 < float(values["loss"]) < 5 for values in Bar.shown)
+
+
+@pytest.mark.parametrize("damage", ["a bit", "zeros", "another file", "no seal"])
+def test_a_state_that_is_not_what_was_written_is_named(tmp_path, damage):
+    problem = Problem()
+    path = tmp_path / "state.pt"
+    problem.state.save(path)
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    if damage == "a bit":
+        content[half] ^= 1
+    elif damage == "zeros":
+        content[half : half + 500] = bytes(500)
+    path.write_bytes(content[:-10] if damage == "no seal" else content)
+    if damage == "another file":
+        torch.save([1, 2], path)
+        loop._seal(path)
+    with pytest.raises(ResultError, match=r"state\.pt can't be gone on from: .*Delete it to train from the start"):
+        problem.state.restore(path)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_training import Problem
+problem, path = Problem(), Path(sys.argv[2])
+problem.state.save(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+try:
+    problem.state.save(path)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_disk_that_fills_up_is_told_and_the_state_before_is_kept(tmp_path):
+    path = tmp_path / "state.pt"
+    command = [sys.executable, "-c", FULL, str(Path(__file__).parent), str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(f"DataError: {path} could not be written: file too large")
+    assert "what was written before is kept" in ended.stdout
+    Problem().state.restore(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_evaluation_comes_in_time_and_at_the_end():
     problem, seen = Problem(), []
     problem.fit(evaluate=lambda state: seen.append(state.iteration), evaluate_every=5)
@@ -148,10 +226,10 @@ def test_a_batch_that_cannot_be_divided_is_refused():
         devices.check_batch(STEPS.model_copy(update={"accumulate": 3}), "train_cnn14")
 
 
-def test_the_loss_curve_has_a_point_every_ten_steps():
+def test_the_loss_curve_has_a_point_every_ten_steps_and_at_the_end():
     problem, logged = Problem(), []
     problem.fit(STEPS.model_copy(update={"iterations": 25}), log=lambda iteration, numbers: logged.append(iteration))
-    assert [row["iteration"] for row in problem.state.losses] == [10, 20] == logged
+    assert [row["iteration"] for row in problem.state.losses] == [10, 20, 25] == logged
     assert all(row["learning_rate"] == 0.01 for row in problem.state.losses)
 
 
@@ -188,10 +266,14 @@ def test_verdicts():
     generator = np.random.default_rng(0)
     targets = generator.random((200, 5)) < 0.2
     losses = [{"loss": 0.7}, {"loss": 0.5}]
-    assert training.judge(targets, 0.6, 0.62, losses) == ("trained", "")
+    assert training.judge(targets, 0.7, 0.72, losses) == ("trained", "")
     verdict, advice = training.judge(targets, 0.21, 0.22, losses)
     assert verdict == "at chance"
     assert "0.700 to 0.500" in advice
+    assert "loss" not in training.judge(targets, 0.21, 0.22, [])[1]
+    verdict, advice = training.judge(targets, 0.4, 0.41, losses)
+    assert verdict == "hardly trained"
+    assert f"{0.4 / targets.mean():.1f} times a guess" in advice
     verdict, advice = training.judge(targets, 0.2, 0.6, losses)
     assert verdict == "diverged"
     assert "learning rate" in advice

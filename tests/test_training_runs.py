@@ -16,7 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pannslib import audio, audioset_runs, catalogue, files, models, profiles, reference, training
+from pannslib import audio, audioset_runs, catalogue, files, metrics, models, profiles, reference, training
 from pannslib.errors import DataError, ResultError
 from pannslib.models import registry
 
@@ -54,12 +54,18 @@ def test_a_run_is_read_when_it_is_there(trained):
 def test_what_a_run_leaves(trained):
     assert list(trained.curve["split"]) == ["balanced_train", "eval"] * 2
     assert list(trained.evaluations["iteration"]) == [4, 8]
+    assert list(trained.losses["iteration"]) == [8]
     assert trained.scores.shape == trained.targets.shape == (len(trained.clips), len(trained.classes))
     assert trained.chance == pytest.approx(trained.targets.mean())
     assert trained.classes["ap"].dropna().between(0, 1).all()
     last = trained.class_curves[trained.class_curves["iteration"] == 8]
     assert np.allclose(last["ap"], trained.classes["ap"], equal_nan=True)
     assert trained.map == pytest.approx(trained.classes["ap"].mean())
+    assert np.allclose(trained.classes["d_prime"], metrics.d_prime(trained.classes["auc"]), equal_nan=True)
+    aucs = pd.read_csv(trained.run.file("class_auc.csv"))
+    assert list(aucs["iteration"]) == [4, 8]
+    assert np.allclose(aucs.iloc[-1, 1:], trained.classes["auc"], equal_nan=True)
+    assert trained.checkpoint.stat().st_mode == trained.run.file("inputs.json").stat().st_mode
     network = models.create_model("Cnn14", classes=len(trained.classes), width=0.0625)
     models.load_checkpoint(network, trained.checkpoint)
     assert trained.parameters == sum(p.numel() for p in network.parameters())
@@ -139,6 +145,43 @@ def test_log_mels_are_computed_once(tmp_path):
     assert len(list((tmp_path / "log_mels").glob("*.npy"))) == 2
 
 
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_training_runs import Tones, models, training
+network = models.create_model("Cnn6", classes=2, width=0.0625)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    training.ClipSource(Tones(Path(sys.argv[2])), network, 1.0, torch.device("cpu"))
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_log_mels_that_the_disk_has_no_room_for_are_told_beforehand(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, os.path.dirname(__file__), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.startswith("DataError: ")
+    assert "of 0.1 MiB could not be written: file too large" in ended.stdout
+    assert str(tmp_path / "log_mels") in ended.stdout
+
+
+def test_half_written_log_mels_of_a_killed_run_are_swept(tmp_path):
+    network = models.create_model("Cnn6", classes=2, width=0.0625)
+    training.ClipSource(Tones(tmp_path), network, 1.0, torch.device("cpu"))
+    (stored,) = (tmp_path / "log_mels").glob("*.npy")
+    before = stored.read_bytes()
+    stored.rename(stored.with_name(f".{stored.stem}.0123456789ab.part.npy"))
+    training.ClipSource(Tones(tmp_path), network, 1.0, torch.device("cpu"))
+    assert list((tmp_path / "log_mels").glob("*.npy")) == [stored]
+    assert stored.read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The weights of a run of 60 iterations that nothing disturbed."""
@@ -180,17 +223,22 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(whole, tmp_path):
 def test_ctrl_c_leaves_usable_weights_and_goes_on(whole, tmp_path):
     profile, run = longer(tmp_path), tmp_path / "runs" / "longer" / "train_cnn14"
     process = panns("train", "--profile", profile, PANNS_HOME=str(tmp_path))
-    wait_for(lambda: (run / "state.pt").is_file(), process)
+    wait_for(lambda: (run / "curve.csv").is_file(), process)
+    (run / ".state.0123456789ab.part.pt").write_text("left by a killed run")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in errors
     assert "Traceback" not in errors
     assert load_file(run / "stopped.safetensors")
+    assert (run / "stopped.safetensors").stat().st_mode == (run / "inputs.json").stat().st_mode
+    assert pd.read_csv(run / "curve.csv")["iteration"].iloc[0] == 10
+    assert pd.read_csv(run / "losses.csv")["iteration"].iloc[0] == 10
     process = panns("train", "--profile", profile, PANNS_HOME=str(tmp_path))
     assert process.wait(timeout=300) == 0, process.communicate()
     assert (run / "checkpoint.safetensors").read_bytes() == (whole / "checkpoint.safetensors").read_bytes()
     assert not (run / "stopped.safetensors").exists()
+    assert not list(run.glob(".state.*"))
 
 
 def test_a_torn_state_is_named(whole, tmp_path):

@@ -8,16 +8,13 @@ into `<stem>.clips.csv`, with what only the whole can tell: duplicates, odd samp
 
 from __future__ import annotations
 
-import errno
 import glob
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -28,18 +25,16 @@ from filelock import FileLock
 from pannslib import audio, files
 from pannslib import progress as progress_bars
 from pannslib.datasets.base import Dataset, some
+from pannslib.datasets.disk import COPY_BYTES, told_of_full_disk
 from pannslib.datasets.packed import REPORT_COLUMNS, PackedClips, report_path
 from pannslib.errors import AudioError, DataError
 
 VERSION = 2  # of what is stored; a change of it packs every data set anew
 BATCH = 64  # clips decoded at once
 SPOOL_BYTES = 1 << 28  # waveforms up to this size wait in memory until their number is known, then on the disk
-COPY_BYTES = 1 << 24  # from the spool to the file at once
 MEASURED = 1000  # clips that the report measures of a data set that comes packed
 SILENCE_DB = -120.0  # the level of digital silence in the report
-TOLERANCE = 0.01  # of the wanted length: what a clip may be longer without a remark or another segment
-SHORT = 0.5  # of the wanted length: clips that last less get a remark
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TOLERANCE = 0.01  # of the wanted length: what a clip may be longer or shorter without a remark or another segment
 
 
 def pack(
@@ -70,6 +65,7 @@ def pack(
             changed while it was packed.
     """
     path = Path(path)
+    _ = dataset.stamp  # of the whole, so that a change after this is noticed
     if dataset.packed:
         return _as_it_comes(dataset, path, sample_rate, seconds, segments)
     for shard in range(shards):
@@ -151,7 +147,7 @@ def _pack(part: Dataset, path: Path, request: dict, progress: bool, workers: int
 
     rows, pieces = [], []
     # how many rows there are is known only when the last clip is decoded, and HDF5 must know it first
-    with _told_of_full_disk(path), tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=path.parent) as spool:
+    with told_of_full_disk(path), tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=path.parent) as spool:
         paths = part.clips["path"].tolist()
         for row, waveforms in _in_parallel(read, paths, f"{part.title}: packing", progress, workers):
             rows.append(row)
@@ -209,7 +205,8 @@ def read_clip(path: Path, sample_rate: int, seconds: float, segments: bool) -> t
         f"lasts {about.seconds:.2f} s: cut into {pieces} rows of {seconds:g} s": pieces > 1,
         f"lasts {about.seconds:.2f} s: only the first {seconds:g} s are used": pieces == 1
         and about.seconds > (1 + TOLERANCE) * seconds,
-        f"lasts {about.seconds:.3g} s: filled up to {seconds:g} s with silence": about.seconds < SHORT * seconds,
+        f"lasts {about.seconds:.3g} s: filled up to {seconds:g} s with silence": about.seconds
+        < (1 - TOLERANCE) * seconds,
     }
     row = {
         "status": "ok",
@@ -326,23 +323,6 @@ def _prove_room(path: Path, part: Dataset, rows: int, samples: int, report: int)
         file.truncate(facts + rows * samples * 2)
 
 
-@contextmanager
-def _told_of_full_disk(path: Path) -> Iterator[None]:
-    """Turn the system's and HDF5's ways to say that `path` can't be written for want of space into a DataError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        said = re.search(r"errno = (\d+)", str(error))  # HDF5 has it in its message only
-        number = int(said[1]) if said else getattr(error, "errno", None)
-        if number not in FULL_DISK:
-            raise
-        free = shutil.disk_usage(path.parent).free
-        raise DataError(
-            f"{path} could not be written: {os.strerror(number).lower()} ({free / 2**20:,.0f} MiB are free in "
-            f"{path.parent}). Make room, or write to another disk, and start again: what is packed already is kept."
-        ) from error
-
-
 # --- the report ------------------------------------------------------------------------------------------------
 
 
@@ -365,7 +345,7 @@ def _gather(dataset: Dataset, path: Path, shards: int) -> PackedClips:
     """All finished shards as one, with the merged report beside `path`."""
     paths = shard_paths(path, shards)
     report, mark = report_path(path), path.with_name(f".{path.stem}.report.json")
-    with FileLock(path.parent / f".{path.stem}.lock"), _told_of_full_disk(report):
+    with FileLock(path.parent / f".{path.stem}.lock"), told_of_full_disk(report):
         clips = PackedClips(paths, name=path)
         stamps = []
         for shard in paths:

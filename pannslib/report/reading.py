@@ -13,6 +13,7 @@ def training(result) -> str:
     last = result.evaluations.iloc[-1]
     says = {
         "trained": "",
+        "hardly trained": "**This network has hardly learnt anything yet.** ",
         "at chance": "**This network sits at chance.** ",
         "diverged": "**This training diverged.** ",
     }[result.verdict]

@@ -6,9 +6,10 @@ with the same weights, bit for bit, as one that wasn't.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import pickle
+import os
 import signal
 import threading
 import time
@@ -22,12 +23,15 @@ import torch
 import torch.nn.functional as F
 
 from pannslib import features, files, progress
+from pannslib.datasets.disk import told_of_full_disk
 from pannslib.errors import ResultError
 from pannslib.profiles import Optimisation
 from pannslib.training import devices
 
 WARM_UP = 0.2  # share of a one-cycle schedule in which the rate rises
 PREDICTION_BATCH = 32  # clips at once in evaluation
+SEAL = b"\nsha256 "  # and the checksum of all before it, at the end of a state
+KEPT = "what was written before is kept"  # of a run whose disk is full
 LOG_EVERY = 10  # iterations that a point of the loss curve is the mean of
 
 
@@ -76,8 +80,9 @@ class State:
     """Where a run is: all that is written to a checkpoint and needed to go on.
 
     Attributes:
-        losses: a row every `LOG_EVERY` iterations: iteration, loss (their mean), learning_rate.
-        curve, class_ap: what an evaluation notes, see `runs`.
+        losses: a row every `LOG_EVERY` iterations and at the last: iteration, loss (mean since the row before),
+            learning_rate.
+        curve, class_ap, class_auc: what an evaluation notes, see `runs`.
     """
 
     model: torch.nn.Module
@@ -88,6 +93,7 @@ class State:
     curve: list[dict] = field(default_factory=list)
     losses: list[dict] = field(default_factory=list)
     class_ap: list[list[float]] = field(default_factory=list)
+    class_auc: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0  # spent on steps, evaluation aside
     _pending: list[float] = field(default_factory=list)  # losses since the last point of the curve
 
@@ -116,16 +122,20 @@ class State:
             "losses": self.losses,
             "pending": self._pending,
             "class_ap": self.class_ap,
+            "class_auc": self.class_auc,
             "seconds": self.seconds,
         }
         if rank == 0:
-            with files.replacing(path) as temporary:
-                torch.save(content, temporary)
+            with told_of_full_disk(path, KEPT), files.replacing(path) as temporary:
+                with open(temporary, "wb") as file:  # by which the system's errors are known
+                    torch.save(content, file)
+                _seal(temporary)
 
     def restore(self, path: Path) -> None:
         """Go on from a file that `save` wrote; `ResultError` if it is damaged or of another network."""
         rank, size = devices.world()
         try:
+            _check_seal(path)
             content = torch.load(path, weights_only=True, map_location="cpu")
             _check_shapes(content["model"], self.model)
             self.model.load_state_dict(content["model"])
@@ -135,26 +145,49 @@ class State:
             own = content["processes"][rank]
             self.sampler.restore(own["sampler"])
             self.mixup.bit_generator.state = json.loads(own["mixup"])
-        except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as fault:
+            torch.set_rng_state(own["torch_random"])
+            if own["cuda_random"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(own["cuda_random"])
+            self.iteration, self.seconds, self._pending = (content[key] for key in ("iteration", "seconds", "pending"))
+            self.curve, self.losses = content["curve"], content["losses"]
+            self.class_ap, self.class_auc = content["class_ap"], content["class_auc"]
+        except Exception as fault:  # whatever is in the file: it isn't a state of this run
             raise ResultError(
                 f"{path} can't be gone on from: {_first_line(fault)}. Delete it to train from the start."
             ) from fault
-        torch.set_rng_state(own["torch_random"])
-        if own["cuda_random"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(own["cuda_random"])
-        self.iteration = content["iteration"]
-        self.curve, self.losses, self.class_ap = content["curve"], content["losses"], content["class_ap"]
-        self._pending, self.seconds = content["pending"], content["seconds"]
 
-    def note(self, loss: float, rate: float) -> float | None:
-        """Take down the loss of a step; the mean of the last ones, when a point of the curve is full."""
+    def note(self, loss: float, rate: float, last: bool = False) -> float | None:
+        """Take down the loss of a step; the mean of the last ones, when a point of the curve is full or at the end."""
         self._pending.append(loss)
-        if self.iteration % LOG_EVERY:
+        if self.iteration % LOG_EVERY and not last:
             return None
         mean = float(np.mean(self._pending))
         self._pending = []
         self.losses.append({"iteration": self.iteration, "loss": mean, "learning_rate": rate})
         return mean
+
+
+def _seal(path: Path) -> None:
+    """Write the checksum of a file behind what is in it, where torch doesn't look."""
+    checksum = files.sha256(path)
+    with open(path, "ab") as file:
+        file.write(SEAL + checksum.encode())
+
+
+def _check_seal(path: Path) -> None:
+    """ValueError unless a file ends with the checksum of the rest."""
+    end = len(SEAL) + 64
+    with open(path, "rb") as file:
+        left = max(0, os.fstat(file.fileno()).st_size - end)
+        digest = hashlib.sha256()
+        while block := file.read(min(left, 1 << 20)):
+            digest.update(block)
+            left -= len(block)
+        seal = file.read(end)
+    if not seal.startswith(SEAL):
+        raise ValueError("it isn't whole: the checksum at its end is not there")
+    if seal != SEAL + digest.hexdigest().encode():
+        raise ValueError("it is damaged: it doesn't have the checksum that was written with it")
 
 
 def _plain(state: dict) -> dict:
@@ -230,7 +263,7 @@ def fit(
         names: of all clips, to say which were in a batch that went wrong.
         evaluate: called with the state every ``evaluate_every`` iterations and after the last.
         bar: a `progress.bar` that every iteration is told to; one of its own where it isn't given.
-        log: called with the iteration and its numbers (loss, learning_rate, clips_per_s) every `LOG_EVERY`.
+        log: called with the iteration and its numbers (loss, learning_rate, clips_per_s) at each row of the losses.
         stop: called with the state after Ctrl-C, when the step is finished, before `Stopped` is raised; without
             it Ctrl-C breaks off at once, as anywhere.
 
@@ -251,13 +284,15 @@ def fit(
             state.iteration += 1
             state.seconds += time.perf_counter() - began
             bar.update()
-            mean = state.note(loss, rate)
+            last = state.iteration == optimisation.iterations
+            mean = state.note(loss, rate, last)
+            if mean is None and not state.losses:
+                bar.set_postfix(loss=f"{loss:.3f}")
             if mean is not None:
                 speed = state.iteration * optimisation.batch_size / state.seconds
                 bar.set_postfix(**{"loss": f"{mean:.3f}", "clips/s": f"{speed:,.0f}"})
                 if log:
                     log(state.iteration, {"loss": mean, "learning_rate": rate, "clips_per_s": speed})
-            last = state.iteration == optimisation.iterations
             if evaluate and (last or state.iteration % evaluate_every == 0):
                 evaluate(state)
             if asked is not None and not last and _any_asked(asked):

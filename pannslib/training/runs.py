@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from pannslib.audioset_runs import RUNS
 from pannslib.catalogue import PRETRAINING, Plan, TrainingSettings
 from pannslib.datasets import samplers
 from pannslib.datasets.audioset import read_black_list
+from pannslib.datasets.disk import told_of_full_disk
 from pannslib.errors import DataError, ResultError
 from pannslib.models import registry
 from pannslib.results import RunFolder, evidence_of, open_run, read_run
@@ -25,6 +27,7 @@ from pannslib.training.sources import ClipSource
 SPLITS = ("balanced_train", "eval")  # that are evaluated, as in Figure 4
 NOTED = ("map", "mauc", "d_prime")  # of each evaluation
 GUESSES = 50  # random systems that a network is set against, to see whether it has learnt anything
+HARDLY = 3  # times the mAP of a guess: below this at the end a network has hardly learnt anything
 COLLAPSE = 0.5  # of its best mAP: below this at the end a training has diverged
 
 
@@ -37,8 +40,8 @@ class TrainingResult:
         settings: what it was trained with.
         summary: of the whole: chance, verdict, advice, clips_per_second, parameters, evidence, iterations, processes.
         curve: a row an evaluation and split: iteration, split ("balanced_train" or "eval"), map, mauc, d_prime.
-        losses: a row every ten iterations: iteration, loss, learning_rate.
-        classes: a row a class: index (AudioSet's), label, training_clips, evaluation_clips, ap, auc (on eval).
+        losses: a row every ten iterations and at the last: iteration, loss, learning_rate.
+        classes: a row a class: index (AudioSet's), label, training_clips, evaluation_clips, ap, auc, d_prime (on eval).
     """
 
     run: RunFolder
@@ -65,7 +68,7 @@ class TrainingResult:
 
     @property
     def verdict(self) -> str:
-        """ "trained", "at chance" (no better than random scores) or "diverged" (it was much better before)."""
+        """ "trained", "hardly trained" (little better than a guess), "at chance" (no better) or "diverged" (it was)."""
         return self.summary["verdict"]
 
     @property
@@ -257,6 +260,8 @@ class _Training:
     def train(self) -> None:
         """From where the run is to its end."""
         resumed = self.checkpoint.is_file()
+        if self.rank == 0:
+            self.sweep()
         if resumed:
             self.state.restore(self.checkpoint)
         targets = torch.from_numpy(self.packed.targets).to(self.fabric.device)
@@ -281,6 +286,12 @@ class _Training:
                 self.board.close()
         self.finish(resumed)
 
+    def sweep(self) -> None:
+        """Remove what killed processes left of the states and weights that they were writing."""
+        for pattern in (".state.*.part.pt", ".*.part.safetensors"):
+            for leftover in self.folder.path.glob(pattern):
+                leftover.unlink(missing_ok=True)
+
     def log(self, iteration: int, numbers: dict) -> None:
         """Loss, rate and speed for TensorBoard."""
         if self.board:
@@ -304,10 +315,12 @@ class _Training:
             state.curve.append({"iteration": state.iteration, "split": split, **{key: scores[key] for key in NOTED}})
             if split == "eval":
                 state.class_ap.append([state.iteration, *scores["ap"].tolist()])
+                state.class_auc.append([state.iteration, *scores["auc"].tolist()])
             if self.board:
                 for key in NOTED:
                     self.board.add_scalar(f"{split}/{key}", scores[key], state.iteration)
         state.save(self.checkpoint)
+        self.write_curves()
         if self.watch and self.rank == 0:
             self.watch(pd.DataFrame(state.curve))
 
@@ -315,15 +328,33 @@ class _Training:
         """After Ctrl-C: write where the run is, and the weights as they are, which can be used."""
         devices.agree(self.network)
         state.save(self.checkpoint)
+        self.write_curves()
         if self.rank == 0:
             self.save_weights(self.folder.file("stopped.safetensors"))
 
+    def write_curves(self) -> None:
+        """Curve and losses so far, for whoever looks at a run while it is trained."""
+        if self.rank:
+            return
+        with told_of_full_disk(self.folder.path, loop.KEPT):
+            for name, frame in {
+                "curve": pd.DataFrame(self.state.curve, columns=["iteration", "split", *NOTED]),
+                "losses": pd.DataFrame(self.state.losses, columns=["iteration", "loss", "learning_rate"]),
+            }.items():
+                files.write_text(self.folder.file(f"{name}.csv"), frame.to_csv(index=False))
+
     def save_weights(self, path: Path) -> None:
-        """The network as `models.load_checkpoint` and `AudioTagger` take it."""
-        models.save_checkpoint(self.network, path, labels=list(self.packed.classes))
+        """The network as `models.load_checkpoint` and `AudioTagger` take it, for all to read who may read the run."""
+        with told_of_full_disk(path, loop.KEPT):
+            models.save_checkpoint(self.network, path, labels=list(self.packed.classes))
+            shutil.copymode(self.folder.file("inputs.json"), path)
 
     def finish(self, resumed: bool) -> None:
         """Write everything that stays, if the data are still those that the run began with."""
+        with told_of_full_disk(self.folder.path, loop.KEPT):
+            self._finish(resumed)
+
+    def _finish(self, resumed: bool) -> None:
         devices.agree(self.network)
         rows = self.evaluated["eval"]
         logits = self.scores(rows)
@@ -351,14 +382,14 @@ class _Training:
                 "evaluation_clips": targets.sum(0),
                 "ap": scores["ap"],
                 "auc": scores["auc"],
+                "d_prime": metrics.d_prime(scores["auc"]),
             }
         )
-        by_class = pd.DataFrame(state.class_ap, columns=["iteration", *columns])
+        self.write_curves()
         for name, frame in {
-            "curve": pd.DataFrame(state.curve),
-            "losses": pd.DataFrame(state.losses, columns=["iteration", "loss", "learning_rate"]),
             "classes": table,
-            "class_ap": by_class,
+            "class_ap": pd.DataFrame(state.class_ap, columns=["iteration", *columns]),
+            "class_auc": pd.DataFrame(state.class_auc, columns=["iteration", *columns]),
         }.items():
             files.write_text(folder.file(f"{name}.csv"), frame.to_csv(index=False))
         evaluations = [row["map"] for row in state.curve if row["split"] == "eval"]
@@ -390,7 +421,7 @@ def judge(targets: np.ndarray, final: float, best: float, losses: list[dict]) ->
         losses: of the training.
 
     Returns:
-        "trained", "at chance" or "diverged", and advice for the last two.
+        "trained", "hardly trained", "at chance" or "diverged", and advice for all but the first.
     """
     if final < COLLAPSE * best:
         return "diverged", (
@@ -398,12 +429,20 @@ def judge(targets: np.ndarray, final: float, best: float, losses: list[dict]) ->
         )
     generator = np.random.default_rng(0)
     guesses = [np.nanmean(metrics.average_precision(targets, generator.random(targets.shape))) for _ in range(GUESSES)]
+    fell = f"; the loss went from {losses[0]['loss']:.3f} to {losses[-1]['loss']:.3f}" if len(losses) > 1 else ""
     if final <= max(guesses):
-        first, last = (losses[0]["loss"], losses[-1]["loss"]) if losses else (float("nan"), float("nan"))
         return "at chance", (
-            f"An mAP of {final:.3f} is what random scores give (up to {max(guesses):.3f} of {GUESSES}); the loss went "
-            f"from {first:.3f} to {last:.3f}. Train longer, try a learning rate ten times lower or higher, and look "
-            "at the data audit: levels, labels and sample rate."
+            f"An mAP of {final:.3f} is what random scores give (up to {max(guesses):.3f} of {GUESSES}){fell}. Train "
+            "longer, try a learning rate ten times lower or higher, and look at the data audit: levels, labels and "
+            "sample rate."
+        )
+    chance = float(targets.mean())
+    # where a third of the labels are set or more, three times that is no mAP
+    if final < min(HARDLY * chance, (1 + chance) / 2):
+        return "hardly trained", (
+            f"An mAP of {final:.3f} is above random scores (up to {max(guesses):.3f} of {GUESSES}), but only "
+            f"{final / chance:.1f} times a guess ({chance:.3f}){fell}. Train longer, or on more clips, before you "
+            "compare it with others."
         )
     return "trained", ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from filelock import FileLock
 
 from pannslib import audio, files, progress
 from pannslib.datasets import PackedClips
+from pannslib.datasets.disk import reserve, told_of_full_disk
 from pannslib.errors import ModelError
 
 BATCH = 64  # clips whose log-mels are computed at once
@@ -81,14 +83,27 @@ class ClipSource:
         path.parent.mkdir(exist_ok=True)
         with FileLock(path.parent / f".{path.stem}.lock"):
             if not path.is_file():
-                with files.replacing(path) as temporary:
-                    self._compute(model, temporary)
+                self._make(model, path)
         return np.load(path, mmap_mode="r")
+
+    def _make(self, model, path: Path) -> None:
+        """Write the file of the log-mels; the lock on it is held, so what killed processes left of it goes."""
+        for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part.npy"):
+            leftover.unlink(missing_ok=True)
+        needed, kept = len(self) * math.prod(self._shape(model)) * 4, "with cache_gib: 0 no log-mels are kept"
+        with told_of_full_disk(path, kept, needed), files.replacing(path) as temporary:
+            self._compute(model, temporary)
 
     @torch.no_grad()
     def _compute(self, model, path: Path) -> None:
         """Write the log-mels of all clips to ``path``, computed by the model's front end on its device."""
-        store = np.lib.format.open_memmap(path, "w+", np.float32, (len(self), *self._shape(model)))
+        shape = len(self), *self._shape(model)
+        with open(path, "wb") as file:
+            facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+            np.lib.format.write_array_header_1_0(file, facts | {"shape": shape})
+            size = file.tell() + 4 * math.prod(shape)
+        reserve(path, size)
+        store = np.lib.format.open_memmap(path, "r+")
         bar = progress.bar(len(self), "log-mel", unit="clip")
         for start in range(0, len(self), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self)))
