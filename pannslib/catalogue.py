@@ -477,12 +477,17 @@ class Plan:
         return files.digest([datasets.packing.VERSION, self.data_stamp(task), self.shards(task), settings])
 
     def check_unchanged(self, task: str) -> None:
-        """DataError, with the clips, if the real data of ``task`` is other than when this plan first looked at it."""
-        if self.real(task) is None:
+        """DataError, with the clips, if the data of ``task`` is other than when this plan first looked at it.
+
+        Of a miniature that is when it was packed; one that this plan hasn't read yet can't have changed.
+        """
+        real = self.real(task) is not None
+        if not real and task not in self._datasets:
             return
         before = self.dataset(task)
         stamp, folder = before.stamp, f"{before.root} changed since the run began"
-        advice = "What was computed may rest on both states. Let the copy or download there finish, and start again."
+        mend = "Let the copy or download there finish" if real else "Delete the folder, so that it is made anew"
+        advice = f"What was computed may rest on both states. {mend}, and start again."
         try:
             now = datasets.load(task, before.root, allow_missing=self.allow_missing)
             if now.stamp == stamp:

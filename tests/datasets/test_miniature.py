@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -176,6 +178,27 @@ def test_an_interrupted_call_leaves_nothing_and_keeps_the_former_miniature(tmp_p
         with pytest.raises(KeyboardInterrupt):
             miniature.make("esc50", place, seed=1, classes=2, clips_per_class_and_fold=1)
         assert len(written) == 3
+    assert contents(folder) == before
+    assert os.listdir(tmp_path) == ["esc50"]
+
+
+FULL = """
+import resource, sys
+from pannslib.datasets import miniature
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    miniature.make("esc50", sys.argv[1], seed=1, classes=2, clips_per_class_and_fold=1)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_a_disk_that_fills_up_is_told_and_keeps_the_former_miniature(tmp_path):
+    folder = miniature.make("esc50", tmp_path / "esc50", classes=2, clips_per_class_and_fold=1)
+    before = contents(folder)
+    ended = subprocess.run([sys.executable, "-c", FULL, str(folder)], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(f"DataError: {folder} could not be written: file too large")
+    assert "what was there before is kept" in ended.stdout
     assert contents(folder) == before
     assert os.listdir(tmp_path) == ["esc50"]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from pannslib.datasets.disk import told_of_full_disk
 from pannslib.datasets.miniature import (
     audioset,
     dcase2018_task2,
@@ -76,7 +77,8 @@ def make(task: str, folder: str | Path, seed: int = 0, progress: bool = False, *
     A finished miniature of the same request is left as it is; one of another request is replaced. It is written
     beside `folder` and renamed when it is whole, so an interrupted call leaves nothing half-made. `sizes` differ from
     task to task (`MINIATURES[task].sizes`); `progress` shows a bar. Raises DataError for an unknown task or size, for
-    a value out of range, and for a folder that holds anything else than a miniature: that is never touched.
+    a value out of range, for a full disk, and for a folder that holds anything else than a miniature: that is never
+    touched.
     """
     request = _request(task, seed, sizes)
     folder = Path(folder)
@@ -86,9 +88,10 @@ def make(task: str, folder: str | Path, seed: int = 0, progress: bool = False, *
     _sweep(folder)
     partial = folder.parent / f".{folder.name}.{socket.gethostname()}-{os.getpid()}.partial"
     try:
-        partial.mkdir()
-        counts = _fill(partial, MINIATURES[task], seed, progress, request["sizes"])
-        (partial / MARK).write_text(json.dumps({**request, "counts": counts}, indent=2) + "\n", encoding="utf-8")
+        with told_of_full_disk(folder, "what was there before is kept"):
+            partial.mkdir()
+            counts = _fill(partial, MINIATURES[task], seed, progress, request["sizes"])
+            (partial / MARK).write_text(json.dumps({**request, "counts": counts}, indent=2) + "\n", encoding="utf-8")
         _put_in_place(partial, folder, request)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -8,6 +8,7 @@ Nothing here calls BLAS: its results would depend on the number of threads.
 from __future__ import annotations
 
 import csv
+import io
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -283,7 +284,9 @@ def write_wav(path: Path, wave: np.ndarray, rate: int, bits: int = 16) -> None:
     scaled = np.rint(wave * ((2 ** (bits - 1) - 1) * min(1.0, 0.999 / max(peak, 1e-9))))
     # soundfile takes the upper bits of 32 where it is to write 24
     stored = scaled.astype(np.int16) if bits == 16 else scaled.astype(np.int32) << (32 - bits)
-    soundfile.write(path, stored, rate, subtype=f"PCM_{bits}", format="WAV")
+    content = io.BytesIO()  # libsndfile can't say that a disk is full
+    soundfile.write(content, stored, rate, subtype=f"PCM_{bits}", format="WAV")
+    Path(path).write_bytes(content.getbuffer())
 
 
 def write_csv(path: Path, rows: Iterable[tuple], delimiter: str = ",") -> None:
