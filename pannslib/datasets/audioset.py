@@ -54,7 +54,7 @@ def load(root: Path) -> Dataset:
 
     Raises:
         DataError: a split with sound but no list, no list at all, a list that contradicts itself or the class labels
-            (with its line), no clip; a packed file that can't be read.
+            (with its line), no clip; a packed file that can't be read or has no clip, or a clip that is packed twice.
     """
     if (packed := packed_files(root)) and not any(root.glob("audios/*_segments")):
         return _load_packed(root, packed)
@@ -220,6 +220,7 @@ def packed_files(root: Path) -> list[Path]:
 def _load_packed(root: Path, paths: list[Path]) -> Dataset:
     """The data set that the authors' packed files are; a clip's path is that of its file."""
     packed = PackedClips(paths)
+    _check_packed(packed)
     rows, columns = (np.concatenate(parts) for parts in zip(*_positives(packed), strict=True))
     labels = np.split(columns, np.searchsorted(rows, np.arange(1, len(packed))))
     known: dict[tuple, tuple] = {}
@@ -253,6 +254,21 @@ def _load_packed(root: Path, paths: list[Path]) -> Dataset:
         ),
         tuple(files),
     )
+
+
+def _check_packed(packed: PackedClips) -> None:
+    """DataError for a packed file without a clip, and for clips that are there twice."""
+    if empty := [str(path) for path, rows in zip(packed.paths, packed.rows, strict=True) if not rows]:
+        raise DataError(f"{empty[0]} has no clip in it. Download it again, or remove it.")
+    names = pd.Series(packed.names)
+    twice = names[names.duplicated()]
+    if len(twice):
+        first, row = names[names == twice.iloc[0]].index[0], twice.index[0]
+        files = np.repeat(np.array(packed.paths, dtype=object), packed.rows)
+        raise DataError(
+            f"{files[row]}: the clip {twice.iloc[0]} is there already, in {files[first]}; {len(twice):,} rows repeat a "
+            f"clip: {some(twice.unique())}. Download the files again, or remove the one that doesn't belong there."
+        )
 
 
 def _positives(packed: PackedClips) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -101,7 +102,7 @@ class PackedClips:
         """A column of all files, or None where one of them lacks it."""
         parts = []
         for path in self.paths:
-            with h5py.File(path, "r") as store:
+            with _told_of_damage(path, f"its {name}"), h5py.File(path, "r") as store:
                 if name not in store:
                     return None
                 parts.append(store[name][:])
@@ -109,7 +110,22 @@ class PackedClips:
 
     def _texts(self, name: str) -> np.ndarray | None:
         column = self._column(name)
-        return None if column is None else np.array([text.decode() for text in column], dtype=object)
+        if column is None:
+            return None
+        try:
+            return np.array([text.decode() for text in column], dtype=object)
+        except UnicodeDecodeError:
+            path, row = self._first_unreadable(column)
+            raise DataError(
+                f"{path}, row {row:,}: its {name} is no UTF-8. Download the file again, or correct the row."
+            ) from None
+
+    def _first_unreadable(self, column: np.ndarray) -> tuple[Path, int]:
+        """The file, and the row in it from 0, of the first text that is no UTF-8."""
+        row = next(row for row, text in enumerate(column) if "\ufffd" in text.decode(errors="replace"))
+        ends = np.cumsum(self.rows)
+        part = int(np.searchsorted(ends, row, side="right"))
+        return self.paths[part], row - int(ends[part] - self.rows[part])
 
     @cached_property
     def names(self) -> list[str]:
@@ -148,7 +164,9 @@ class PackedClips:
         for path, rows in zip(self.paths, self.rows, strict=True):
             with h5py.File(path, "r") as store:
                 for start in range(0, rows, BLOCK_ROWS):
-                    yield store["target"][start : start + BLOCK_ROWS].astype(bool, copy=False)
+                    with _told_of_damage(path, f"its target from row {start:,} on"):
+                        block = store["target"][start : start + BLOCK_ROWS]
+                    yield block.astype(bool, copy=False)
 
     @property
     def label(self) -> np.ndarray:
@@ -275,7 +293,7 @@ def _read_header(path: Path) -> tuple[int, int, int, dict]:
             if missing:
                 raise DataError(f"{path} is no packed data set: it has no {', '.join(sorted(missing))}. Pack again.")
             waveform, target, rows = store["waveform"], store["target"], len(store["audio_name"])
-            if waveform.ndim != 2 or waveform.dtype != np.int16 or target.ndim != 2:
+            if waveform.ndim != 2 or waveform.dtype.newbyteorder("=") != np.int16 or target.ndim != 2:
                 raise DataError(
                     f"{path} is no packed data set: its waveform is {waveform.dtype} {waveform.shape} and its target "
                     f"{target.shape}, but they must be int16 (clips, samples) and (clips, classes). Pack again."
@@ -289,6 +307,17 @@ def _read_header(path: Path) -> tuple[int, int, int, dict]:
     except (OSError, RuntimeError, KeyError) as error:
         raise DataError(
             f"{path} cannot be opened as HDF5: {error}. Delete it and pack or download it again."
+        ) from error
+
+
+@contextmanager
+def _told_of_damage(path: Path, what: str) -> Iterator[None]:
+    """Turn HDF5's errors at reading into a DataError that says what of which file can't be read."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{path} is damaged: {what} can't be read ({error}). Delete it and pack or download it again."
         ) from error
 
 
@@ -335,7 +364,14 @@ class HDF5Rows(Rows):
         # opened for each read, so that no handle is shared with forked processes
         with h5py.File(self.path, "r") as store:
             for place, index in enumerate(ascending):
-                store["waveform"].read_direct(rows, index, place)
+                try:
+                    store["waveform"].read_direct(rows, index, place)
+                except (OSError, RuntimeError) as error:
+                    clip = store["audio_name"][index].decode(errors="replace")
+                    raise DataError(
+                        f"{self.path}, row {index:,} ({clip}): the waveform can't be read ({error}). Delete the file "
+                        "and pack or download it again."
+                    ) from error
         return rows[inverse]
 
 

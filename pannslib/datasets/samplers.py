@@ -11,6 +11,7 @@ places, the first process the first, so that no clip is drawn twice in an epoch,
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -84,9 +85,10 @@ class ShuffledSampler(Sampler):
         if not len(self.indices):
             raise ValueError("there is no clip to draw from")
         self._order = _Shuffle(self.indices, self.seed)
+        self._checksum = _checksum([self.indices])
 
     def _identity(self) -> dict:
-        return super()._identity() | {"clips": len(self.indices)}
+        return super()._identity() | {"clips": len(self.indices), "checksum of the clips": self._checksum}
 
     def _at(self, places: np.ndarray) -> np.ndarray:
         return self._order.at(places)
@@ -115,11 +117,13 @@ class BalancedSampler(Sampler):
         if not clips:
             raise ValueError("no clip has a label, so the classes can't be balanced")
         self._members = [_Shuffle(clips_of, self.seed, number) for number, clips_of in enumerate(clips)]
+        self._checksum = _checksum(clips)
         self._rounds = max(1, ROUNDS_AT_ONCE // len(clips))  # that are worked out together
         self._known = (-1, np.empty(0, np.int64))
 
     def _identity(self) -> dict:
-        return super()._identity() | {"classes": len(self._members), "clips": sum(map(len, self._members))}
+        sizes = {"classes": len(self._members), "clips": sum(map(len, self._members))}
+        return super()._identity() | sizes | {"checksum of the clips": self._checksum}
 
     def _at(self, places: np.ndarray) -> np.ndarray:
         return _from_blocks(places, self._rounds * len(self._members), self._block)
@@ -344,6 +348,14 @@ def _from_blocks(places: np.ndarray, length: int, block) -> np.ndarray:
         drawn[start:stop] = block(number)[places[start:stop] - number * length]
         start = stop
     return drawn
+
+
+def _checksum(parts: Iterable[np.ndarray]) -> int:
+    """A number that is another one for other clips (n,), or for other parts of them."""
+    checksum = 0
+    for clips in parts:
+        checksum = zlib.crc32(np.ascontiguousarray(clips, np.int64), zlib.crc32(b"part", checksum))
+    return checksum
 
 
 def _generator(*key: int | str) -> np.random.Generator:

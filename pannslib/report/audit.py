@@ -115,9 +115,10 @@ def files(dataset, packed) -> pd.DataFrame:
     report = clips_report(packed)
     if report is None:
         return pd.DataFrame(columns=["split", "files"])
-    split = dataset.clips.set_index("clip")["split"]
+    # a name should be there once; of one that isn't the first counts
+    split = dataset.clips.drop_duplicates("clip").set_index("clip")["split"]
     report = report.assign(split=report["clip"].map(split))
-    of = report.set_index("clip")["split"]
+    of = report.drop_duplicates("clip").set_index("clip")["split"]
     frame = []
     for name, part in report.groupby("split", sort=False):
         good = part[part["status"] == "ok"]

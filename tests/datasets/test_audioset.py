@@ -1,5 +1,6 @@
 """AudioSet: the lists of segments, the files of their clips, what may be missing and what may not."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -91,3 +92,29 @@ def test_as_many_clips_as_the_authors_had_are_the_real_data_set(tmp_path, monkey
     dataset = datasets.load("audioset", make(tmp_path, segments, files))
     assert dataset.evidence == "real"
     assert "4 of the official 2,084,320 clips are there." in dataset.notes
+
+
+def packed(path, names):
+    """One of the authors' packed files, of silence."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as store:
+        store["audio_name"] = np.array(names, "S20")
+        store["waveform"], store["target"] = np.zeros((len(names), 320), np.int16), np.ones((len(names), 527), bool)
+
+
+def test_a_clip_that_is_packed_twice_is_named_with_both_files(tmp_path):
+    folder = tmp_path / "hdf5s" / "waveforms"
+    packed(folder / "balanced_train.h5", [b"Ya.wav", b"Yb.wav"])
+    packed(folder / "eval.h5", [b"Yc.wav", b"Yb.wav", b"Yc.wav"])
+    message = (
+        r"eval\.h5: the clip Yb.wav is there already, in .*balanced_train\.h5; 2 rows repeat a clip: Yb.wav, Yc.wav"
+    )
+    with pytest.raises(DataError, match=message):
+        audioset.load(tmp_path)
+
+
+def test_a_packed_file_without_a_clip_is_named(tmp_path):
+    packed(tmp_path / "hdf5s" / "waveforms" / "balanced_train.h5", [b"Ya.wav"])
+    packed(tmp_path / "hdf5s" / "waveforms" / "eval.h5", [])
+    with pytest.raises(DataError, match=r"eval\.h5 has no clip in it"):
+        audioset.load(tmp_path)

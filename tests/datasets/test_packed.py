@@ -663,5 +663,51 @@ def test_real_twins(real_data, tmp_path):
     clips = datasets.pack(excerpt(ravdess, [*twins, "03-01-02-01-01-02-01.wav"]), tmp_path / "r.h5", 32_000, 4)
     report = clips.clips_report.set_index("clip")
     assert report["duplicate_of"].dropna().to_dict() == {twins[1]: twins[0]}
-    assert pd.isna(report.loc[twins[1], "remark"])  # one actor, one fold
-    assert report.loc["03-01-02-01-01-02-01.wav", "remark"] == "2 channels: averaged"
+    assert "the same file" not in report.loc[twins[1], "remark"]  # one actor, one fold
+    assert report.loc["03-01-02-01-01-02-01.wav", "remark"].startswith("2 channels: averaged; lasts 3.6 s")
+
+
+# --- files that are damaged ------------------------------------------------------------------------------------------
+
+
+def like_the_authors(path, rows=4, names=None, kind="<i2", **storage):
+    """A packed file as the authors' are, of noise."""
+    with h5py.File(path, "w") as store:
+        store["audio_name"] = np.array(names or [f"Yclip{row}.wav".encode() for row in range(rows)], "S20")
+        waveform = np.random.default_rng(0).integers(-9000, 9000, (rows, 3200)).astype(kind)
+        store.create_dataset("waveform", data=waveform, **storage)
+        store["target"] = np.ones((rows, 3), bool)
+    return path
+
+
+def test_a_damaged_chunk_names_file_row_and_clip(tmp_path):
+    path = like_the_authors(tmp_path / "eval.h5", chunks=(1, 3200), compression="gzip")
+    with h5py.File(path) as store:
+        chunk = store["waveform"].id.get_chunk_info(2)
+    with open(path, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(bytes(100))
+    clips = PackedClips(path)
+    assert clips.read_int16([0, 1, 3]).any()
+    with pytest.raises(DataError, match=r"eval\.h5, row 2 \(Yclip2\.wav\): the waveform can't be read"):
+        clips.read_int16([1, 2])
+
+
+def test_a_name_that_is_no_utf8_names_file_and_row(tmp_path):
+    good = like_the_authors(tmp_path / "balanced_train.h5")
+    bad = like_the_authors(tmp_path / "eval.h5", 2, [b"Ya.wav", b"Y\xff.wav"])
+    with pytest.raises(DataError, match=r"eval\.h5, row 1: its audio_name is no UTF-8"):
+        _ = PackedClips([good, bad]).names
+
+
+def test_samples_of_the_other_byte_order_are_read(tmp_path):
+    other = PackedClips(like_the_authors(tmp_path / "big.h5", kind=">i2"))
+    own = PackedClips(like_the_authors(tmp_path / "little.h5"))
+    np.testing.assert_array_equal(other.read_int16([2, 0]), own.read_int16([2, 0]))
+
+
+def test_a_clip_that_is_shorter_than_wanted_is_remarked(root):
+    audio.save(root / "0-1-a.wav", noise(0, 0.497), RATE)
+    audio.save(root / "0-1-b.wav", noise(1, 0.49), RATE)
+    remarks = pack(root).clips_report.set_index("clip")["remark"]
+    assert remarks.dropna().to_dict() == {"0-1-b.wav": "lasts 0.49 s: filled up to 0.5 s with silence"}

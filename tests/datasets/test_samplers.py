@@ -129,6 +129,14 @@ def test_a_state_of_another_stream_is_refused():
         BalancedSampler(TARGETS, np.arange(20), 1).restore(state)
 
 
+def test_a_state_over_other_clips_of_the_same_number_is_refused():
+    with pytest.raises(DataError, match="its checksum of the clips is"):
+        ShuffledSampler(np.arange(1, 11), 1).restore(ShuffledSampler(np.arange(10), 1).state())
+    state = BalancedSampler(TARGETS, np.arange(20), 1).state()
+    with pytest.raises(DataError, match="its checksum of the clips is"):
+        BalancedSampler(TARGETS[::-1], np.arange(20), 1).restore(state)
+
+
 def test_a_class_gives_all_its_clips_before_any_comes_again():
     drawn = BalancedSampler(TARGETS, np.arange(20), seed=5).draw(3 * 160)
     rounds = drawn.reshape(160, 3)

@@ -54,6 +54,18 @@ def test_good_clips_are_fine(tmp_path, clips):
     assert table.loc["evaluation clips", "verdict"] == "look at it"
 
 
+def test_clips_of_one_name_do_not_stop_the_audit(tmp_path, clips):
+    waveforms, targets, splits = clips
+    packed = packed_file(tmp_path / "clips.h5", waveforms, targets, splits)
+    names = ["Y0.wav", *packed.names[:-1]]  # the first name is there twice
+    report = pd.DataFrame({"clip": names, "status": "ok", "seconds": 0.25, "sample_rate": RATE, "channels": 1})
+    report = report.assign(subtype="PCM_16", peak=0.5, trailing_zero_seconds=0.0, duplicate_of=None)
+    report.loc[7, "duplicate_of"] = "Y0.wav"
+    report.to_csv(packed.report_path, index=False)
+    dataset = SimpleNamespace(clips=pd.DataFrame({"clip": names, "split": splits}))
+    assert audit.files(dataset, packed)["files"].sum() == 8
+
+
 def halved(waveforms):
     """What is left of clips that were stored at half the rate and brought back."""
     spectrum = np.fft.rfft(waveforms)
