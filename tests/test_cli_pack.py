@@ -69,6 +69,17 @@ def test_one_shard_after_the_other_and_then_all(root, panns, tmp_path):
     ]
 
 
+def test_clips_that_are_left_out_are_named_with_the_reason(root, panns):
+    for number in range(6):
+        clip(root, number).write_text("no sound")
+    code, told, _ = panns("pack", "--task", "audioset", "--profile", "smoke", "--data-root", root, "--cores", 1)
+    assert code == 0
+    assert "6 left out; " in told
+    assert told.count(" is left out: ") == 5
+    assert f"{clip(root).name} is left out: " in told
+    assert "and 1 more, with status rejected in that file" in told
+
+
 def test_faults_of_the_call_are_told(root, panns):
     code, _, told = panns("pack", "--profile", "smoke", "--shard", 2, "--data-root", root)
     assert (code, told) == (2, "panns: There is no shard 2 of AudioSet: they are numbered from 0 to 1.\n")
@@ -100,7 +111,7 @@ def test_data_that_changed_since_the_run_began_is_told_by_name(root):
     plan = catalogue.plan("smoke", root)
     plan.data_stamp("audioset")
     plan.check_unchanged("audioset")
-    plan.check_unchanged("esc50")  # a miniature: nobody changes that
+    plan.check_unchanged("esc50")  # a miniature that this plan hasn't read
     changed, gone = clip(root), clip(root, 1)
     os.utime(changed, (1, 1))
     gone.unlink()
@@ -111,6 +122,18 @@ def test_data_that_changed_since_the_run_began_is_told_by_name(root):
     (root / "raw/audioset/metadata/eval_segments.csv").write_text("no list\n")
     with pytest.raises(DataError, match=r"changed since the run began: .*eval_segments\.csv, line 1"):
         plan.check_unchanged("audioset")
+
+
+def test_a_miniature_that_changes_during_a_run_is_told_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("PANNS_HOME", str(tmp_path))
+    plan = catalogue.plan("smoke")
+    plan.packed("esc50")
+    plan.check_unchanged("esc50")
+    changed = next((plan.dataset("esc50").root / "audio").glob("*.wav"))
+    os.utime(changed, (1, 1))
+    with pytest.raises(DataError, match=rf"1 other files \({changed.name}\).*Delete the folder"):
+        plan.check_unchanged("esc50")
+    catalogue.plan("smoke").check_unchanged("esc50")  # of another run
 
 
 def test_a_job_whose_data_changes_meanwhile_is_not_done(root, monkeypatch):

@@ -83,7 +83,9 @@ def download(
         elif options["source"] in ("folder", ""):
             table = None  # get says what is wrong
         else:
-            table = audioset_sources.plan(options["source"], chosen, limit or None, per_second, workers)
+            table = audioset_sources.plan(
+                options["source"], chosen, limit or None, per_second, workers, options["keep_archives"], root
+            )
         plans.append((task, table))
     for task, table in plans:
         typer.echo(f"{task}: {downloads.facts_of(task)['title']}. Licence: {downloads.licence(task)}.")

@@ -17,6 +17,8 @@ from pannslib.cli.base import (
     profile_of,
 )
 
+SHOWN = 5  # rejected clips that are named on the terminal
+
 
 @app.command()
 def pack(
@@ -45,12 +47,16 @@ def pack(
         return
     for name in [task] if task else known:
         packed = plan.packed(name, progress=True)
-        rejected = int((packed.clips_report["status"] != "ok").sum())
+        rejected = packed.clips_report[packed.clips_report["status"] != "ok"]
         typer.echo(
             f"{name}: {len(packed.clip_names):,} clips ({packed.evidence}) of {packed.seconds:g} s in "
             f"{', '.join(map(paths.shown, packed.paths[:3]))}{' ...' if len(packed.paths) > 3 else ''}; "
-            f"{rejected:,} left out; {paths.shown(packed.report_path)} tells of each clip."
+            f"{len(rejected):,} left out; {paths.shown(packed.report_path)} tells of each clip."
         )
+        for clip, reason in rejected[["clip", "reason"]].head(SHOWN).itertuples(index=False):
+            typer.echo(f"  {clip} is left out: {reason}")
+        if len(rejected) > SHOWN:
+            typer.echo(f"  ... and {len(rejected) - SHOWN:,} more, with status rejected in that file")
         for note in packed.notes:
             typer.echo(note)
 

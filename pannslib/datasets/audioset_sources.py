@@ -148,6 +148,8 @@ def plan(
     limit: int | None = None,
     rate: float = download.RATE,
     workers: int = 4,
+    keep_archives: bool = False,
+    data_root: str | Path | None = None,
 ) -> pd.DataFrame:
     """What a source costs, from what is published: a row a split.
 
@@ -157,22 +159,31 @@ def plan(
         limit: clips of each split at most.
         rate: bytes a second.
         workers: yt-dlp processes at once.
+        keep_archives: a mirror's archives stay beside the clips, as for `get`.
+        data_root: folder below which clips may be already, which cost nothing more.
 
     Returns:
-        Columns: split, clips, download, disk (bytes: estimated from the clips' length and rate where not published),
-        hours. yt-dlp's hours assume `SECONDS_PER_VIDEO` for a clip.
+        Columns: split, clips, there (clips that are already), download, disk (bytes: estimated from the clips' length
+        and rate where not published), hours. yt-dlp's hours assume `SECONDS_PER_VIDEO` for a clip.
     """
     _check_source(source, splits)
     rows = []
     for split in splits:
         available = _clips_of(source)[split]
         clips = min(available, limit) if limit else available
+        there = min(clips, _clips_there(data_root, split))
         size = _clip_bytes(source)
-        # a mirror's archives can't be had in part
-        whole = clips if source == "youtube" else available
-        seconds = clips * SECONDS_PER_VIDEO / workers if source == "youtube" else whole * size / rate
-        rows.append((split, clips, whole * size, clips * size, seconds / 3600))
-    return pd.DataFrame(rows, columns=["split", "clips", "download", "disk", "hours"])
+        # a mirror's archives can't be had in part, but those that were taken are not fetched again
+        fetched = clips - there if source == "youtube" else available * (clips - there) / clips
+        kept = fetched if keep_archives and source != "youtube" else 0
+        seconds = fetched * SECONDS_PER_VIDEO / workers if source == "youtube" else fetched * size / rate
+        rows.append((split, clips, there, fetched * size, (clips - there + kept) * size, seconds / 3600))
+    return pd.DataFrame(rows, columns=["split", "clips", "there", "download", "disk", "hours"])
+
+
+def _clips_there(data_root: str | Path | None, split: str) -> int:
+    """How many sound files of a split lie below a data root."""
+    return len(sound_files(Path(data_root) / "raw" / "audioset" / "audios" / f"{split}_segments")) if data_root else 0
 
 
 def costs(rate: float = download.RATE) -> list[dict]:
@@ -347,16 +358,26 @@ def _get_metadata(
             archives.fetch(published[target.name], metadata, progress, wait)
         if not _read_times(target):
             raise DataError(f"{target} names no clip. Delete it, and download it again.")
-    folder = metadata / "black_list"
-    if any(folder.glob("*.csv")) or _take_over_black_list(given, folder):
+    _get_black_list(metadata / "black_list", given, base_url, progress, wait, result)
+
+
+def _get_black_list(
+    folder: Path, given: Path | None, base_url: str, progress: bool, wait: float, result: download.Download
+) -> None:
+    """See that the authors' black list is in `folder`, or one of another name; what it means where it can't be had."""
+    there = {path.name for path in folder.glob("*.csv")}
+    if there - BLACK_LISTS.keys() or (not there and _take_over_black_list(given, folder)):
         return
-    for name, sha256 in BLACK_LISTS.items():
+    for name in sorted(BLACK_LISTS.keys() - there):
         url = f"{base_url.rstrip('/')}/{name}" if base_url else BLACK_LIST_URL + name
         try:
-            archives.fetch(Remote(name, url, sha256=sha256), folder, progress, wait)
+            archives.fetch(Remote(name, url, sha256=BLACK_LISTS[name]), folder, progress, wait)
         except DataError as fault:
+            result.parts.append(download.Part(name, "failed", str(fault)))
             result.notes.append(
-                f"The authors' black list isn't there, so no clip is left out: put it into {folder}. {fault}"
+                "Warning: the authors' black list isn't there, so no clip is left out: networks are trained on test "
+                "clips of DCASE 2017 Task 4 that the authors' weren't trained on. Call again, or put it into "
+                f"{folder}."
             )
             return
 
@@ -922,6 +943,8 @@ def _register_packed(collection: _Collection, packed: list[Path], link: str, res
             continue
         try:
             clips = PackedClips(path)
+            if not len(clips):
+                raise DataError(f"{path} has no clip in it. Get the file again.")
             classes = clips.targets.shape[1]
             official = len(reference.class_labels())
             if classes != official:

@@ -499,6 +499,7 @@ def shown(table: pd.DataFrame) -> str:
     for column, hour in (("hours", 1), ("minutes", 60)):
         if column in table:
             table["time"] = table.pop(column).map(lambda value, hour=hour: duration(value / hour))
-    if "clips" in table:
-        table["clips"] = table["clips"].map("{:,}".format)
+    for column in ("clips", "there"):
+        if column in table and pd.api.types.is_numeric_dtype(table[column]):
+            table[column] = table[column].map("{:,}".format)
     return table.to_markdown(index=False, tablefmt="simple", disable_numparse=True)

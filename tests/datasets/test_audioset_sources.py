@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from local_server import LocalServer
 
 from pannslib import audio, datasets, training
 from pannslib.datasets import archives, audioset, audioset_sources, download, miniature
-from pannslib.datasets.audioset import sound_files
+from pannslib.datasets.audioset import read_black_list, sound_files
 from pannslib.errors import DataError
 
 SPLITS = audioset_sources.SPLITS
@@ -348,7 +349,23 @@ def test_without_a_black_list_it_is_said(server, original, tmp_path):
     server.codes["black.csv"] = [404]
     result = get(tmp_path, server, "hf_confit_audioset_full", splits=("balanced_train",))
     assert set(clips_of(result.root, "balanced_train")) == set(clips_of(original, "balanced_train"))
-    assert any("no clip is left out" in note for note in result.notes)
+    assert any("Warning" in note and "no clip is left out" in note for note in result.notes)
+    assert [part.name for part in result.failed] == ["black.csv"]
+    server.codes.clear()
+    again = get(tmp_path, server, "hf_confit_audioset_full", splits=("balanced_train",))
+    assert not again.failed
+    assert read_black_list(result.root)
+
+
+def test_half_a_black_list_is_completed(server, original, tmp_path, monkeypatch):
+    mirror(server, original, "hf_confit_audioset_full")
+    monkeypatch.setitem(audioset_sources.BLACK_LISTS, "other.csv", "0" * 64)
+    result = get(tmp_path, server, "hf_confit_audioset_full", splits=("eval",))
+    assert [part.name for part in result.failed] == ["other.csv"]
+    (server.folder / "other.csv").write_text("Yccccccccccc\n")
+    digest = hashlib.sha256((server.folder / "other.csv").read_bytes()).hexdigest()
+    monkeypatch.setitem(audioset_sources.BLACK_LISTS, "other.csv", digest)
+    assert not get(tmp_path, server, "hf_confit_audioset_full", splits=("eval",)).failed
 
 
 def test_a_list_that_is_damaged_is_told_with_its_line(server, original, tmp_path):
@@ -606,6 +623,21 @@ def test_packed_files_are_taken_as_they_are(server, original, tmp_path):
     assert len(dataset.clips) == 10 + len(clips["eval"]) + len(clips["unbalanced_train"])
 
 
+def test_a_bad_packed_file_does_not_stop_the_others(server, original, tmp_path):
+    given = tmp_path / "given"
+    pack_like_the_authors(given / "balanced_train.h5", sorted(clips_of(original, "balanced_train")))
+    pack_like_the_authors(given / "eval.h5", sorted(clips_of(original, "eval")))
+    with h5py.File(given / "balanced_train.h5", "r+") as store:
+        store["audio_name"][1] = b"Y\xff.wav"
+    pack_like_the_authors(given / "unbalanced_train_part00.h5", [])
+    result = get(tmp_path, server, path=given)
+    remarks = {part.name: part.remark for part in result.failed}
+    assert "balanced_train.h5, row 1: its audio_name is no UTF-8" in remarks["balanced_train.h5"]
+    assert "has no clip in it" in remarks["unbalanced_train_part00.h5"]
+    assert len(remarks) == 2
+    assert result.evidence == "partial"
+
+
 def test_packed_files_of_floats_are_refused(server, original, tmp_path):
     given = tmp_path / "given"
     pack_like_the_authors(given / "eval.h5", sorted(clips_of(original, "eval")), kind=np.float32)
@@ -630,6 +662,20 @@ def test_the_plan_tells_clips_disk_and_time_before_anything():
     assert videos["hours"] == pytest.approx(100 * audioset_sources.SECONDS_PER_VIDEO / 10 / 3600)
     parquet = audioset_sources.plan("hf_agkphysics_audioset", ("balanced_train", "eval"))
     assert parquet["download"].sum() == pytest.approx(49_805_654_900)
+
+
+def test_the_plan_knows_kept_archives_and_clips_that_are_there(tmp_path):
+    plan = partial(audioset_sources.plan, "hf_confit_audioset_full", ("eval",))
+    plain, kept = plan().iloc[0], plan(keep_archives=True).iloc[0]
+    assert kept["disk"] == 2 * plain["disk"]
+    folder = tmp_path / "raw" / "audioset" / "audios" / "eval_segments"
+    folder.mkdir(parents=True)
+    for number in range(10):
+        (folder / f"Y{number:011d}.wav").touch()
+    row = plan(limit=40, data_root=tmp_path).iloc[0]
+    assert (row["clips"], row["there"]) == (40, 10)
+    assert row["disk"] == pytest.approx(0.75 * plan(limit=40).iloc[0]["disk"])
+    assert row["download"] == pytest.approx(0.75 * plain["download"])
 
 
 def test_the_plan_of_a_folder_counts_what_it_has(original, tmp_path):

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 
