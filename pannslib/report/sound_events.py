@@ -3,7 +3,33 @@
 import numpy as np
 import pandas as pd
 
+from pannslib import models
 from pannslib.report.style import VARIANT_COLOURS
+
+# network -> how it makes a clip's probability of those of its segments
+POOLINGS = {
+    "Cnn14_DecisionLevelMax": "the highest",
+    "Cnn14_DecisionLevelAvg": "the mean",
+    "Cnn14_DecisionLevelAtt": "a mean weighted by a learned attention, for each class",
+}
+
+
+def networks() -> pd.DataFrame:
+    """The networks that say when a sound is heard: pooling, parameters, segment (s), published mAP, a row a network."""
+    released = models.released_checkpoints().set_index("model")["map"]
+    rows = []
+    for name, pooling in POOLINGS.items():
+        network = models.registry.skeleton(name)
+        rows.append(
+            {
+                "network": name,
+                "a clip's probability": pooling,
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "segment (s)": network.least_frames * network.front_end.hop / network.sample_rate,
+                "mAP, published": released.get(name, np.nan),
+            }
+        )
+    return pd.DataFrame(rows).set_index("network")
 
 
 def event_roll(framewise: np.ndarray, labels, true: pd.DataFrame, duration: float, ax, classes: int = 10):
