@@ -19,11 +19,14 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import psutil
 
 from pannslib import __version__, files, paths
 from pannslib.audioset_runs import RUNS
 from pannslib.catalogue import PRETRAINING, Plan
+from pannslib.datasets.base import some
+from pannslib.datasets.packed import report_path
 
 # packages whose version can change a number
 RECORDED_PACKAGES = (
@@ -83,7 +86,7 @@ def open_run(plan: Plan, name: str) -> RunFolder:
     if before != inputs:
         if any(found for pattern in KEPT for found in path.glob(pattern)):
             aside = _set_aside(path, before.get("digest", "unknown"))
-            differing = ", ".join(_differences(before, inputs))
+            differing = ", ".join(_differences(plan, before, inputs))
             print(
                 f"pannslib: {name} begins anew, for it depends on what is other now: {differing}. What it left before "
                 f"is in {paths.shown(aside)}.",
@@ -107,15 +110,31 @@ def _set_aside(path: Path, digest: str) -> Path:
     return aside
 
 
-def _differences(before: dict, now: dict) -> list[str]:
+def _differences(plan: Plan, before: dict, now: dict) -> list[str]:
     """What is other in two records of inputs, for people: "settings.seed (0, now 7)", "the data set esc50"."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
     differing = [key for key in {**old, **new} if key != "digest" and old.get(key) != new.get(key)]
     texts = []
     for key in differing:
         kind, _, rest = key.partition(".")
-        texts.append(f"the data set {rest}" if kind == "data" else f"{key} ({old.get(key)}, now {new.get(key)})")
+        if kind == "data":
+            texts.append(f"the data set {rest}{_other_clips(plan, rest)}")
+        else:
+            texts.append(f"{key} ({old.get(key)}, now {new.get(key)})")
     return texts or ["the results of the runs that it needs"]
+
+
+def _other_clips(plan: Plan, task: str) -> str:
+    """Which clips of a real data set are other than when it was packed, in brackets; nothing where that isn't known."""
+    report = report_path(paths.packed(plan.profile.name) / f"{task}_{plan.seconds(task):g}s.h5")
+    if plan.real(task) is None or not report.is_file():
+        return ""
+    dataset, packed = plan.dataset(task), set(pd.read_csv(report, usecols=["clip"], dtype=str)["clip"])
+    here = set(dataset.clips["clip"])
+    later = set(dataset.written_since(report.stat().st_mtime_ns)) & packed
+    kinds = {"gone": packed - here, "new": here - packed, "written since": later}
+    texts = [f"{len(names):,} {kind}: {some(sorted(names))}" for kind, names in kinds.items() if names]
+    return f" ({'; '.join(texts)})" if texts else ""
 
 
 def _leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -1,8 +1,12 @@
 """Results on disk: what a run folder keeps, and what it says of itself."""
 
+import os
+import time
+
 import pytest
 
 from pannslib import catalogue, files, results
+from pannslib.datasets import miniature
 
 
 def other(plan, **runs):
@@ -50,6 +54,21 @@ def test_a_changed_data_set_is_told_by_name(plan, real_data, capsys):
     files.write_text(run.file("predictions", "scratch_1.npz"), "1")
     results.open_run(catalogue.plan("smoke", real_data), "transfer_esc50")
     assert "what is other now: the data set esc50. " in capsys.readouterr().err
+
+
+def test_the_clips_that_changed_are_named(tmp_path, home, monkeypatch, capsys):
+    folder = miniature.make("esc50", tmp_path / "raw" / "esc50", classes=2, clips_per_class_and_fold=2)
+    (folder / "miniature.json").unlink()
+    monkeypatch.setenv("PANNS_HOME", str(tmp_path / "home"))
+    opened = catalogue.plan("smoke", tmp_path)
+    opened.packed("esc50")
+    run = results.open_run(opened, "transfer_esc50")
+    files.write_text(run.file("predictions", "scratch_1.npz"), "1")
+    changed = sorted((folder / "audio").glob("*.wav"))[3]
+    later = time.time() + 5
+    os.utime(changed, (later, later))
+    results.open_run(catalogue.plan("smoke", tmp_path), "transfer_esc50")
+    assert f"the data set esc50 (1 written since: {changed.name}). " in capsys.readouterr().err
 
 
 def test_a_run_that_needs_another_changes_with_it(plan):

@@ -143,6 +143,10 @@ class Dataset:
         before, now = self._states, self._look(gone=(-1, -1))
         return list(dict.fromkeys(self.clips["path"][(before != now).any(1)]))
 
+    def written_since(self, time: int) -> list[str]:
+        """The clips whose files were written after a time (ns)."""
+        return self.clips["clip"][self._states[:, 1] > time].tolist()
+
     def differences(self, now: Dataset) -> list[str]:
         """What is other in the same data set, loaded again: sentences that name the first few clips."""
         before, after = self._facts(), now._facts()
