@@ -38,6 +38,10 @@ def checkout(tmp_path) -> Path:
     write(tmp_path / "data/packed/demo/embeddings/esc50_5s_0123456789abcdef.npy", "")
     write(tmp_path / "runs/demo/data/predictions/scratch_1.npz", "")
     write(tmp_path / "runs/demo/data/few_shot/scratch_2_0.json", "")
+    for run in ("train_cnn14", "train_cnn14.before-0123456789abcdef"):  # of a run, and what was set aside of it
+        names = ("inputs.json", "state.pt", "losses.csv", "class_auc.csv", "scores.npz", "tensorboard/events.out.1")
+        for name in (*names, ".state.0123456789ab.part.pt"):
+            write(tmp_path / "runs/demo" / run / name, "{}")
     for name in OWN:
         write(tmp_path / name, "mine")
     return tmp_path
