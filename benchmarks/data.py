@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -180,7 +179,7 @@ def sample(kind: str, clips: int, repeats: int) -> dict:
         "ready_s": round(ready, 2),
         "indices_per_s": round(statistics.median(rates)),
         "state_bytes": len(sampler.state()) if kind != "loop" else None,
-        "process_peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
+        "process_peak_mib": results.peak_memory_mib(),
         "peak_before_mib": before,
     }
 

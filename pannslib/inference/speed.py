@@ -152,8 +152,9 @@ def _published(model: PannsModel) -> Callable[[np.ndarray], np.ndarray]:
 
 # a process of its own, so that nothing else is counted
 _PEAK = """
-import resource, sys, tempfile, torch
+import sys, torch
 from pathlib import Path
+from pannslib import results
 from pannslib.inference import engines, speed
 from pannslib.models.registry import skeleton
 name, engine, precision, batch, seconds, threads = sys.argv[1:]
@@ -166,7 +167,7 @@ else:
     rate = settings.sample_rate
     call = engines.create(lambda: speed.random_model(name), settings, "peak", "cpu", precision, engine, Path(FOLDER))
 call(speed.noise(int(batch), float(seconds), rate))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(results.peak_memory_mib())
 """
 
 

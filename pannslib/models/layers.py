@@ -1,10 +1,41 @@
 """The building blocks that several families share. The names of their parts are those of the released weights."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
-BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+
+class Conv1d(nn.Conv1d):
+    """A convolution along samples, which in training keeps the channels of a sample side by side.
+
+    PyTorch has that memory layout for two axes, so that a second axis of length 1 is there for the time being. On CPUs
+    forward and backward pass together take half to two thirds of the time; the numbers are the same but for rounding.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        x = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        weight, zero, one = self.weight.unsqueeze(2), (0,), (1,)
+        settings = (one + self.stride, zero + self.padding, one + self.dilation, self.groups)
+        return F.conv2d(x, weight, self.bias, *settings).squeeze(2)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """A batch norm in the memory layout that `Conv1d` gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.unsqueeze(2)).squeeze(2) if self.training else super().forward(x)
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() != 4:
+            super()._check_input_dim(x)
+
+
+CONVOLUTIONS = {1: Conv1d, 2: nn.Conv2d}
+BATCH_NORMS = {1: BatchNorm1d, 2: nn.BatchNorm2d}
+# what `BatchNorm1d` gives is a view, and gradients of views that were changed in place take copies
+RELUS = {1: F.relu, 2: F.relu_}
 
 
 def convolution(axes: int, inputs: int, outputs: int, kernel: int, dilation: int = 1, stride: int = 1) -> nn.Module:
@@ -35,6 +66,7 @@ class ConvBlock(nn.Module):
     ):
         super().__init__()
         self.depth = len(dilations)
+        self.relu = RELUS[axes]
         # the state dict has all convolutions first, then all batch norms
         for index, dilation in enumerate(dilations):
             first = index == 0
@@ -46,7 +78,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for index in range(1, self.depth + 1):
             conv, norm = getattr(self, f"conv{index}"), getattr(self, f"bn{index}")
-            x = F.relu_(norm(conv(x)))
+            x = self.relu(norm(conv(x)))
         return x
 
 

@@ -54,7 +54,7 @@ class ResidualBlock(nn.Module):
             self.add_module(f"bn{index + 1}", norm)
         # so that every block begins as its shortcut
         nn.init.zeros_(norm.weight)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU(inplace=branch.axes == 2)  # see `layers.RELUS`
         self.downsample = None
         if pooled or inputs != outputs:
             shorten = [SHORTCUT_POOLINGS[branch.axes](branch.pooling)] if pooled else []

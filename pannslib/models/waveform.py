@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pannslib.features import mixup
 from pannslib.models.base import Output, PannsModel, Settings
-from pannslib.models.layers import ConvBlock, convolution, initialise
+from pannslib.models.layers import BatchNorm1d, Conv1d, ConvBlock, convolution, initialise
 from pannslib.models.residual import WAVEFORM, ResidualStages
 
 DAI_CHANNELS = (64, 128, 256, 512)
@@ -87,15 +87,15 @@ class DaiBlock(nn.Module):
         # where the shape stays the released weights have a shortcut convolution too, and nothing uses it
         self.downsample = convolution(1, inputs, outputs, kernel=1)
         for index in range(1, 5):
-            self.add_module(f"bn{index}", nn.BatchNorm1d(outputs))
+            self.add_module(f"bn{index}", BatchNorm1d(outputs))
         nn.init.zeros_(self.bn4.weight)
-        self.bn_downsample = nn.BatchNorm1d(outputs)
+        self.bn_downsample = BatchNorm1d(outputs)
         self.plain_shortcut = inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.plain_shortcut else self.bn_downsample(self.downsample(x))
         for index in range(1, 4):
-            x = F.relu_(getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x)))
+            x = F.relu(getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x)))
         return F.relu(self.bn4(self.conv4(x)) + shortcut)
 
 
@@ -107,8 +107,8 @@ class DaiNet(WaveformModel):
     def __init__(self, settings: Settings):
         super().__init__(settings)
         widths = [settings.channels(64), *map(settings.channels, DAI_CHANNELS)]
-        self.conv0 = nn.Conv1d(1, widths[0], 80, stride=4, bias=False)
-        self.bn0 = nn.BatchNorm1d(widths[0])
+        self.conv0 = Conv1d(1, widths[0], 80, stride=4, bias=False)
+        self.bn0 = BatchNorm1d(widths[0])
         for index in range(1, 5):
             self.add_module(f"conv_block{index}", DaiBlock(widths[index - 1], widths[index]))
         self.add_classifier(widths[-1], settings.channels(512))
@@ -137,7 +137,7 @@ class Res1dNet(WaveformModel):
         super().__init__(settings)
         stem, last = settings.channels(64), settings.channels(2048)
         self.conv0 = convolution(1, 1, stem, kernel=11, stride=5)
-        self.bn0 = nn.BatchNorm1d(stem)
+        self.bn0 = BatchNorm1d(stem)
         stages = [settings.channels(width) for width in RES1D_CHANNELS]
         self.resnet = ResidualStages(stem, stages, blocks, WAVEFORM)
         self.add_classifier(last, last)

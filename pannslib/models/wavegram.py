@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pannslib.errors import ModelError
 from pannslib.features import mixup
 from pannslib.models.base import Output, PannsModel, Settings
-from pannslib.models.layers import ConvBlock, convolution, initialise
+from pannslib.models.layers import BatchNorm1d, ConvBlock, convolution, initialise
 from pannslib.models.log_mel import LogMelInput
 
 MAPS = 4  # C / F of section III: how many channels each bin of a Wavegram has
@@ -33,7 +33,7 @@ class Wavegram(PannsModel):
         first = settings.channels(64)
         maps = max(1, round(MAPS * settings.width))  # so that a width that leaves the others channels is enough
         self.pre_conv0 = convolution(1, 1, first, kernel=11, stride=5)
-        self.pre_bn0 = nn.BatchNorm1d(first)
+        self.pre_bn0 = BatchNorm1d(first)
         widths = [first, first, settings.channels(128), maps * self.bins]
         for index in range(1, 4):
             block = ConvBlock(widths[index - 1], widths[index], axes=1, dilations=(1, 2))
@@ -58,7 +58,7 @@ class Wavegram(PannsModel):
 
     def wavegram(self, waveform: Tensor) -> Tensor:
         """Waveform (batch, samples) -> Wavegram (batch, 64, samples // 640, mel_bins // 2)."""
-        x = F.relu_(self.pre_bn0(self.pre_conv0(waveform[:, None])))  # (batch, 64, samples / 5)
+        x = F.relu(self.pre_bn0(self.pre_conv0(waveform[:, None])))  # (batch, 64, samples / 5)
         for block in (self.pre_block1, self.pre_block2, self.pre_block3):
             x = F.max_pool1d(block(x), 4)  # in the end (batch, maps * bins, steps)
         x = x.reshape(x.shape[0], -1, self.bins, x.shape[2]).transpose(2, 3)  # (batch, maps, steps, bins)

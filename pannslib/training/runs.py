@@ -28,6 +28,7 @@ SPLITS = ("balanced_train", "eval")  # that are evaluated, as in Figure 4
 NOTED = ("map", "mauc", "d_prime")  # of each evaluation
 GUESSES = 50  # random systems that a network is set against, to see whether it has learnt anything
 HARDLY = 3  # times the mAP of a guess: below this at the end a network has hardly learnt anything
+SEED = PRETRAINING  # all runs begin with the same random numbers, so that rows of a table differ in what they say
 COLLAPSE = 0.5  # of its best mAP: below this at the end a training has diverged
 
 
@@ -174,7 +175,7 @@ def fabric_of(plan: Plan, name: str):
     """The Fabric that a run is trained with."""
     settings = plan.settings(name)
     unused = bool(registry.skeleton(settings.architecture).unused_parameters)
-    return devices.make_fabric(settings, plan.seed(name), unused)
+    return devices.make_fabric(settings, plan.seed(SEED), unused)
 
 
 def _is_finished(folder: RunFolder) -> bool:
@@ -248,12 +249,12 @@ class _Training:
         model, optimizer = devices.set_up(self.fabric, self.network, settings.optimisation)
         self.source = ClipSource(packed, self.network, settings.cache_gib, self.fabric.device, settings.resampling)
         sampler = samplers.make_sampler(
-            settings.sampling, packed, self.training, plan.seed(name, "sampler"), self.rank, self.world
+            settings.sampling, packed, self.training, plan.seed(SEED, "sampler"), self.rank, self.world
         )
-        mixup = np.random.default_rng(plan.seed(name, "mixup", *([self.rank] if self.rank else [])))
+        mixup = np.random.default_rng(plan.seed(SEED, "mixup", *([self.rank] if self.rank else [])))
         self.state = loop.State(model, optimizer, sampler, mixup)
         if self.rank:  # every process drops out units of its own
-            torch.manual_seed(plan.seed(name, "process", self.rank))
+            torch.manual_seed(plan.seed(SEED, "process", self.rank))
         self.checkpoint = folder.file("state.pt")
         self.board = None
 
