@@ -34,7 +34,9 @@ def checkout(tmp_path) -> Path:
     write(tmp_path / "runs/demo/data/done.json", json.dumps({"files": checksums}))
     write(tmp_path / "runs/demo/.snakemake/metadata/x", "")
     write(tmp_path / "data/miniature/demo/esc50/miniature.json", "{}")
-    write(tmp_path / "data/packed/demo/esc50_5s.h5", "")
+    packed = ("esc50_5s.h5", "audioset_1s.part00.h5", ".audioset_1s.report.json", ".audioset_1s.part00.lock")
+    for name in (*packed, "log_mels/audioset_1s_0123456789abcdef.npy", "log_mels/.audioset_1s_0123456789abcdef.lock"):
+        write(tmp_path / "data/packed/demo" / name, "")
     write(tmp_path / "data/packed/demo/embeddings/esc50_5s_0123456789abcdef.npy", "")
     write(tmp_path / "runs/demo/data/predictions/scratch_1.npz", "")
     write(tmp_path / "runs/demo/data/few_shot/scratch_2_0.json", "")

@@ -33,6 +33,8 @@ RUN = (
     "predictions/inputs.json",
     "few_shot/*.json",
 )
+PACKED = ("*/*_*s.h5", "*/*_*s.part[0-9]*.h5", "*/*_*s.clips.csv", "*/.*_*s.report.json", "*/.*.lock")
+PACKED += ("*/embeddings/*.npy", "*/log_mels/*.npy", "*/log_mels/.*.lock")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     for mark in (ROOT / "data" / "miniature").glob("*/*/miniature.json"):
         _remove_files(mark.parent, *MINIATURE)
     _remove_files(ROOT / "data" / "miniature", "*/.*.lock")
-    _remove_files(ROOT / "data" / "packed", "*/*_*s.h5", "*/*_*s.clips.csv", "*/embeddings/*.npy", "*/.*.lock")
+    _remove_files(ROOT / "data" / "packed", *PACKED)
     if (ROOT / ".venv" / ".made-by-make").is_file():
         _remove(ROOT / ".venv")
     for folder in ("pannslib.egg-info", ".pytest_cache", ".ruff_cache", "__pycache__", "notebooks/.ipynb_checkpoints"):

@@ -205,8 +205,7 @@ def read_clip(path: Path, sample_rate: int, seconds: float, segments: bool) -> t
         f"lasts {about.seconds:.2f} s: cut into {pieces} rows of {seconds:g} s": pieces > 1,
         f"lasts {about.seconds:.2f} s: only the first {seconds:g} s are used": pieces == 1
         and about.seconds > (1 + TOLERANCE) * seconds,
-        f"lasts {about.seconds:.3g} s: filled up to {seconds:g} s with silence": about.seconds
-        < (1 - TOLERANCE) * seconds,
+        f"shorter than {seconds:g} s: filled up with silence": about.seconds < (1 - TOLERANCE) * seconds,
     }
     row = {
         "status": "ok",

@@ -450,7 +450,7 @@ def test_odd_clips_are_told_by_name(root):
     report = clips.clips_report.set_index("clip")
     assert report["remark"].dropna().to_dict() == {
         "0-1-a.wav": "silent: all samples are zero",
-        "0-1-b.wav": "lasts 0.01 s: filled up to 0.5 s with silence",
+        "0-1-b.wav": "shorter than 0.5 s: filled up with silence",
         "0-2-a.wav": "lasts 20.00 s: only the first 0.5 s are used",
     }
     assert report["status"].drop("0-2-b.wav").eq("ok").all()
@@ -663,7 +663,7 @@ def test_real_twins(real_data, tmp_path):
     report = clips.clips_report.set_index("clip")
     assert report["duplicate_of"].dropna().to_dict() == {twins[1]: twins[0]}
     assert "the same file" not in report.loc[twins[1], "remark"]  # one actor, one fold
-    assert report.loc["03-01-02-01-01-02-01.wav", "remark"].startswith("2 channels: averaged; lasts 3.6 s")
+    assert report.loc["03-01-02-01-01-02-01.wav", "remark"].startswith("2 channels: averaged; shorter than 4 s")
 
 
 # --- files that are damaged ------------------------------------------------------------------------------------------
@@ -709,4 +709,4 @@ def test_a_clip_that_is_shorter_than_wanted_is_remarked(root):
     audio.save(root / "0-1-a.wav", noise(0, 0.497), RATE)
     audio.save(root / "0-1-b.wav", noise(1, 0.49), RATE)
     remarks = pack(root).clips_report.set_index("clip")["remark"]
-    assert remarks.dropna().to_dict() == {"0-1-b.wav": "lasts 0.49 s: filled up to 0.5 s with silence"}
+    assert remarks.dropna().to_dict() == {"0-1-b.wav": "shorter than 0.5 s: filled up with silence"}
