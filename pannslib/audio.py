@@ -9,6 +9,7 @@ cannot be used raises an `AudioError`; a truncated file is one of these, which l
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -27,6 +28,8 @@ FULL_SCALE = 32_767  # the int16 value of 1.0, as in the authors' packed files (
 BLOCK_FRAMES = 1 << 20  # read at once: a header may promise more frames than memory can hold
 UNKNOWN_SIZE = 0x7FFF_F000  # sizes from here on are what streaming programs write when they do not know the length
 OGG_TAIL = 1 << 16  # bytes; no Ogg page is longer than 65,307
+LONGEST_PATH = 1000  # bytes
+VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba")  # Matroska, ..., MPEG
 DOWNLOAD_AGAIN = "Download or export the file again, or leave it out."
 FROM_VIDEO = "It is a video, or sound packed like one; take the sound out: ffmpeg -i video.mp4 -vn sound.wav"
 
@@ -203,21 +206,27 @@ def save(path: str | Path, waveform: np.ndarray, sample_rate: int) -> Path:
 
 def _open(path: Path) -> soundfile.SoundFile:
     """The opened sound file; AudioError says why it cannot be opened."""
-    if not path.exists():
-        raise AudioError(f"There is no file {path}. Check the path, or complete the download.")
-    if not path.is_file():
-        raise AudioError(f"{path} is a folder or a device, not a sound file. Give the path of one file.")
     try:
+        if not path.exists():
+            raise AudioError(f"There is no file {path}. Check the path, or complete the download.")
+        if not path.is_file():
+            raise AudioError(
+                f"{path} is a folder, a pipe or a device, not a sound file. Give the path of one file; panns tag - "
+                "reads a pipe."
+            )
         with open(path, "rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror}. Change its permissions.") from error
+        what_to_do = "Give it a shorter name." if error.errno == errno.ENAMETOOLONG else "Change its permissions."
+        raise AudioError(f"{path} cannot be read: {error.strerror}. {what_to_do}") from error
     if empty:
         raise AudioError(f"{path} is empty (0 bytes). {DOWNLOAD_AGAIN}")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path} is raw audio without a header. Convert it to WAV or FLAC first.")
     try:
-        return soundfile.SoundFile(path)
+        # by its bytes, which need not be UTF-8; libsndfile takes no path of more than 1,024
+        name = os.fsencode(path)
+        return soundfile.SoundFile(name if len(name) < LONGEST_PATH else os.open(path, os.O_RDONLY))
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         what_to_do = FROM_VIDEO if _is_video(path) else DOWNLOAD_AGAIN
@@ -225,10 +234,11 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 
 def _is_video(path: Path) -> bool:
-    """Whether a file begins as an MP4, QuickTime, Matroska, WebM or AVI does."""
+    """Whether a file begins as an MP4, QuickTime, Matroska, WebM, AVI, FLV, WMV or MPEG stream does."""
     with open(path, "rb") as file:
-        head = file.read(12)
-    return head[4:8] in (b"ftyp", b"moov") or head[:4] == b"\x1aE\xdf\xa3" or head[8:12] == b"AVI "
+        head = file.read(189)
+    packets = head[:1] == head[188:189] == b"G"  # of an MPEG transport stream, each of 188 bytes
+    return packets or head[4:8] in (b"ftyp", b"moov") or head[8:12] == b"AVI " or head.startswith(VIDEO_HEADS)
 
 
 def _info(file: soundfile.SoundFile, frames: int) -> AudioInfo:

@@ -5,6 +5,7 @@ detector.detect("street.flac", threshold=0.3).save("street.txt")  # label, onset
 """
 
 from collections.abc import Iterator
+from numbers import Real
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class SoundEventDetector(Predictor):
     windows overlap by more than the network sees of what lies around a segment, so that the result is that of the whole
     recording in one piece.
     """
+
+    DEFAULT = "Cnn14_DecisionLevelMax"
 
     def _check_model(self) -> None:
         if not self._settings.classifies_frames:
@@ -65,9 +68,9 @@ class SoundEventDetector(Predictor):
             ModelError: a threshold outside [0, 1], a negative duration.
             AudioError: the clip, or all of several, can't be used; it says why.
         """
-        if not 0 <= threshold <= 1:
-            raise ModelError(f"threshold is {threshold}; it must be a probability, from 0 to 1.")
-        if shortest_s < 0 or gap_s < 0:
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ModelError(f"threshold is {threshold!r}; it must be a probability, from 0 to 1.")
+        if not (shortest_s >= 0 and gap_s >= 0):
             raise ModelError(f"shortest_s is {shortest_s} and gap_s {gap_s}; both must be 0 s or more.")
 
         def rows(clip: Clip, bar: bool | None = False) -> list[dict]:
@@ -81,7 +84,8 @@ class SoundEventDetector(Predictor):
 
         if is_one(clips):
             return results(rows(clips, progress), COLUMNS)
-        return results(self.each(clips, rows, progress), ["clip", *COLUMNS], self.skipped)
+        found, used = self.each(clips, rows, progress)
+        return results(found, ["clip", *COLUMNS], self.skipped, used)
 
     def framewise(self, clip: Clip, sample_rate: float | None = None, progress: bool | None = None) -> np.ndarray:
         """The framewise probabilities of a clip of any length, float32 (frames, classes), a frame every 10 ms.

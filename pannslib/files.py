@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST_NAME = 255  # bytes, on most file systems
+
+
+def shortened(name: str, size: int) -> str:
+    """As much of the beginning of a file's name as fits into ``size`` bytes."""
+    return os.fsencode(name)[: max(1, size)].decode(errors="ignore")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -18,7 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last: writers such as matplotlib choose the format by it
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    end = f".{uuid.uuid4().hex[:12]}.part{path.suffix}"
+    temporary = path.with_name("." + shortened(path.stem, LONGEST_NAME - 1 - len(os.fsencode(end))) + end)
     try:
         yield temporary
         with open(temporary, "rb") as file:

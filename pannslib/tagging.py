@@ -6,6 +6,8 @@ tagger.tag("recordings/")  # clip, label, probability
 tagger.tag_windows("an_hour.flac").save("tags.txt")  # onset_s, offset_s, label, probability
 """
 
+from numbers import Integral
+
 import numpy as np
 
 from pannslib.errors import ModelError
@@ -55,7 +57,8 @@ class AudioTagger(Predictor):
 
         if is_one(clips):
             return results(rows(clips, progress), ["label", "probability"])
-        return results(self.each(clips, rows, progress), ["clip", "label", "probability"], self.skipped)
+        found, used = self.each(clips, rows, progress)
+        return results(found, ["clip", "label", "probability"], self.skipped, used)
 
     def tag_windows(
         self, clips, top: int = 3, sample_rate: float | None = None, progress: bool | None = None
@@ -83,7 +86,8 @@ class AudioTagger(Predictor):
         columns = ["onset_s", "offset_s", "label", "probability"]
         if is_one(clips):
             return results(rows(clips, progress), columns)
-        return results(self.each(clips, rows, progress), ["clip", *columns], self.skipped)
+        found, used = self.each(clips, rows, progress)
+        return results(found, ["clip", *columns], self.skipped, used)
 
     def probabilities(self, clip: Clip, sample_rate: float | None = None) -> np.ndarray:
         """The probabilities of all classes, float32 (classes,), in the order of ``labels``; arguments as `tag`."""
@@ -104,13 +108,13 @@ class AudioTagger(Predictor):
 
         if is_one(clips):
             return one(clips, progress)
-        rows = self.each(clips, lambda clip: [{"embedding": one(clip)}], progress)
+        rows, used = self.each(clips, lambda clip, bar: [{"embedding": one(clip, bar)}], progress)
         table = Results(
             np.stack([row["embedding"] for row in rows]),
             index=[row["clip"] for row in rows],
             columns=[f"embedding_{index}" for index in range(len(rows[0]["embedding"]))],
         )
-        table.index.name, table.skipped = "clip", self.skipped
+        table.index.name, table.skipped, table.clips = "clip", self.skipped, used
         return table
 
     def log_mel(self, waveform: np.ndarray) -> np.ndarray:
@@ -156,5 +160,5 @@ class AudioTagger(Predictor):
 
 
 def _check_top(top: int) -> None:
-    if top < 1:
-        raise ModelError(f"top is {top}; it must be 1 or more labels.")
+    if not isinstance(top, Integral) or top < 1:
+        raise ModelError(f"top is {top!r}; it must be a whole number of 1 or more labels.")

@@ -105,3 +105,35 @@ def test_without_weights_it_says_where_they_come_from(folder, tmp_path):
     assert (result.returncode, b"zenodo.org" in result.stderr) == (2, True)
     result = panns(folder, "detect", "clip ñ.wav", env=environment)
     assert (result.returncode, b"Cnn14_DecisionLevelMax" in result.stderr) == (2, True)
+
+
+def test_a_closed_standard_input_is_told(folder):
+    call = f"exec {sys.executable} -m pannslib tag - --checkpoint tag.safetensors <&-"
+    result = subprocess.run(["bash", "-c", call], capture_output=True, cwd=folder, timeout=120, check=False, text=True)
+    assert result.returncode == 2
+    assert "from a pipe" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "words"),
+    [
+        ("tag", "taken.csv", "is a folder"),
+        ("tag", "labels.txt", "Add --windows"),
+        ("tag", "clip ñ.wav/x.csv", "not a folder"),
+        ("embed", "taken.npz", "is a folder"),
+    ],
+)
+def test_where_results_go_is_judged_before_anything_is_computed(folder, command, out, words):
+    for name in ("taken.csv", "taken.npz"):
+        (folder / name).mkdir(exist_ok=True)
+    result = panns(folder, command, "no such clip.wav", "--checkpoint", "none.safetensors", "--out", out, text=True)
+    assert result.returncode == 2
+    assert words in result.stderr
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(folder):
+    result = panns(
+        folder, "tag", "clip ñ.wav", "--checkpoint", "tag.safetensors", env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert result.returncode == 0
+    assert b"clip \\xf1.wav" in result.stdout

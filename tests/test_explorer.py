@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from pannslib import AudioTagger, SoundEventDetector, audioset_runs, catalogue, explorer, metrics, training
+from pannslib import AudioTagger, SoundEventDetector, audioset_runs, catalogue, explorer, metrics, models, training
 from pannslib.errors import AudioError, ModelError, ResultError
 from pannslib.explorer import clips as clips_module
 from pannslib.explorer import frontend
@@ -530,3 +530,8 @@ def test_in_a_real_jupyterlab_in_a_real_browser(browser, request, tmp_path):
     wait(lambda: picture("results") != before)
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [entry for entry in severe if "widget" in entry["message"].lower()]
+
+
+def test_an_explorer_without_a_sound_says_so():
+    parts = explorer.ClipExplorer({"small": models.create_model("Cnn6", classes=2, width=0.0625)}).still()
+    assert "No sound is chosen" in parts[0].data

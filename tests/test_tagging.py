@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import resource
 import struct
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import soundfile
 import torch
 
-from pannslib import AudioTagger, audio, create_model, models
+from pannslib import AudioTagger, audio, create_model, files, models
 from pannslib.errors import AudioError, CheckpointError, ModelError, PannsError
+from pannslib.inference import tables
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +190,107 @@ def test_where_one_label_alone_is_right_the_probabilities_are_a_softmax(tmp_path
     tagger = AudioTagger(checkpoint=path)
     assert np.allclose(tagger.probabilities(waveform), expected, atol=1e-5)
     assert tagger.tag(waveform, top=4)["probability"].sum() == pytest.approx(1)
+
+
+def test_names_that_no_file_system_takes_are_skipped_and_warned_of(tagger, clip):
+    with pytest.warns(UserWarning, match=r"1 of 2 clips couldn't be used; \.skipped"):
+        tags = tagger.tag([clip, "y" * 300 + ".wav"])
+    assert set(tags["clip"]) == {str(clip)}
+    assert "name" in next(iter(tags.skipped.values()))
+    with pytest.raises(AudioError, match="cannot be read"):
+        tagger.tag("y" * 300 + ".wav")
+
+
+def test_names_that_are_not_utf8_and_deep_folders_are_read(tagger, clip, tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff\xfename.wav"))
+    odd.write_bytes(clip.read_bytes())
+    assert tagger.tag(odd).equals(tagger.tag(clip))
+    deep = tmp_path.joinpath(*["d" * 200] * 6)
+    deep.mkdir(parents=True)
+    (deep / "clip.wav").write_bytes(clip.read_bytes())
+    assert tagger.tag(deep / "clip.wav").equals(tagger.tag(clip))
+
+
+def test_a_folder_that_cannot_be_used_is_noted_beside_others(tagger, clip, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.warns(UserWarning, match="1 of 2"):
+        tags = tagger.tag([clip, tmp_path / "empty"])
+    assert "no sound files" in tags.skipped[str(tmp_path / "empty")]
+    with pytest.raises(AudioError, match="no sound files"):
+        tagger.tag([tmp_path / "empty"])
+
+
+def test_a_model_without_names_of_classes_gets_numbers_or_what_is_given(tmp_path):
+    path = models.save_checkpoint(create_model("Cnn6", classes=3, width=0.0625), tmp_path / "plain.safetensors")
+    assert AudioTagger(checkpoint=path).labels == ("class 0", "class 1", "class 2")
+    assert AudioTagger(checkpoint=path, labels=["x", "y", "z"]).labels == ("x", "y", "z")
+    with pytest.raises(ModelError, match="2 labels are given, but the network has 3"):
+        AudioTagger(checkpoint=path, labels=["x", "y"])
+    # a file of another's training, whose classifier says how many there are
+    torch.save({"model": create_model("MobileNetV1", classes=4).state_dict()}, tmp_path / "own.pth")
+    assert len(AudioTagger("MobileNetV1", checkpoint=tmp_path / "own.pth").labels) == 4
+
+
+def test_released_weights_are_those_of_the_default_network_and_are_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PANNS_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError, match="needs trained weights"):
+        AudioTagger()
+    torch.save({"model": create_model("Cnn14", width=0.0625).state_dict()}, tmp_path / "Cnn14_mAP=0.431.pth")
+    with pytest.raises(CheckpointError, match="isn't the released file: its"):
+        AudioTagger()
+
+
+def test_what_was_released_is_checked_once(tmp_path, monkeypatch):
+    path = tmp_path / "Cnn14_mAP=0.431.pth"
+    path.write_bytes(b"weights")
+    table = models.released_checkpoints()
+    table.loc[table["name"] == path.name, ["sha256", "md5"]] = [files.sha256(path), None]
+    monkeypatch.setattr(models.pretrained, "released_checkpoints", lambda: table)
+    assert models.check_released(path) == path
+    monkeypatch.setattr(models.pretrained, "_checksum", None)  # it isn't asked for again ...
+    assert models.check_released(path) == path
+    monkeypatch.undo()
+    path.write_bytes(b"others!")  # ... unless the file is another one
+    with pytest.raises(CheckpointError, match="Delete it"):
+        models.check_released(path)
+
+
+def test_wrong_types_are_told(tagger, clip):
+    for wrong in (2.5, "3", 0):
+        with pytest.raises(ModelError, match="whole number"):
+            tagger.tag(clip, top=wrong)
+    with pytest.raises(AudioError, match="Tensor"):
+        tagger.tag(torch.zeros(32_000))
+    with pytest.raises(AudioError, match="rate is 0 Hz"):
+        tagger.tag(np.zeros(32_000, np.float32), sample_rate=0)
+
+
+def test_embeddings_of_a_list_are_saved_with_their_clips_and_tables_are_pickled(tagger, clip, tmp_path):
+    table = tagger.embed([clip])
+    table.save(tmp_path / "e.csv")
+    table.save(tmp_path / "e.json")
+    assert pd.read_csv(tmp_path / "e.csv")["clip"].tolist() == [str(clip)]
+    assert json.loads((tmp_path / "e.json").read_text())[0]["clip"] == str(clip)
+    tags = tagger.tag([clip])
+    assert pickle.loads(pickle.dumps(tags)).equals(tags)
+
+
+def test_labels_for_audacity_have_a_file_for_every_clip_that_was_asked_for(tmp_path):
+    rows = [{"clip": "語" * 80 + ".wav", "onset_s": 0.0, "offset_s": 1.0, "label": "a", "probability": 0.5}]
+    table = tables.results(rows, list(rows[0]), clips=[rows[0]["clip"], "silent.wav"])
+    folder = table.save(tmp_path / "labels.txt")
+    assert [len(path.read_text().splitlines()) for path in sorted(folder.iterdir())] == [1, 0]
+
+
+@pytest.mark.parametrize("length", [235, 250])
+def test_long_names_of_results_are_written(tagger, clip, tmp_path, length):
+    name = "n" * length + ".csv"
+    assert tagger.tag(clip).save(tmp_path / name).is_file()
+    assert tagger.tag(clip).save(tmp_path / ("語" * 80 + ".csv")).is_file()
+
+
+@pytest.mark.parametrize("head", [b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba", b"G" + bytes(187) + b"G"])
+def test_videos_of_other_kinds_get_the_advice_for_videos(tagger, tmp_path, head):
+    (tmp_path / "film.bin").write_bytes(head + bytes(400))
+    with pytest.raises(AudioError, match="ffmpeg"):
+        tagger.tag(tmp_path / "film.bin")

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pannslib import __version__
+from pannslib import __version__, paths
 
 # a command is there once its module is imported
 from pannslib.cli import bench, doctor, download, export, pack, reproduce, tag, train  # noqa: F401
@@ -18,14 +18,17 @@ from pannslib.errors import PannsError, ResultError
 
 # faults of folders and disks, not of the program -> what to do
 OF_THE_MACHINE = {
-    errno.EACCES: "Change its permissions, or set PANNS_HOME to a folder that you may write to.",
-    errno.EPERM: "Change its permissions, or set PANNS_HOME to a folder that you may write to.",
-    errno.EROFS: "Set PANNS_HOME to a folder that can be written to.",
-    errno.ENOTDIR: "A file is where a folder must be: move it away, or set PANNS_HOME to another folder.",
-    errno.EEXIST: "A file is where a folder must be: move it away, or set PANNS_HOME to another folder.",
-    errno.ENOSPC: "Make room, or set PANNS_HOME to a folder on another disk.",
-    errno.EDQUOT: "Make room, or set PANNS_HOME to a folder on another disk.",
+    errno.EACCES: "Change its permissions.",
+    errno.EPERM: "Change its permissions.",
+    errno.EROFS: "It is on a disk that can only be read.",
+    errno.ENOTDIR: "A file is where a folder must be: move it away.",
+    errno.EEXIST: "A file is where a folder must be: move it away.",
+    errno.EISDIR: "A folder is where a file must be: give another name.",
+    errno.ENAMETOOLONG: "Give it a shorter name.",
+    errno.ENOSPC: "Make room on the disk.",
+    errno.EDQUOT: "Make room on the disk.",
 }
+ELSEWHERE = "Or set PANNS_HOME to another folder: data, runs and figures are written there then."
 
 
 @app.command()
@@ -36,6 +39,9 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; errors that the user can mend are told in their own words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be what the terminal can show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ResultError as fault:
@@ -47,5 +53,7 @@ def main() -> None:
     except OSError as fault:
         if fault.errno not in OF_THE_MACHINE:
             raise
-        print(f"panns: {fault.filename or 'a file'}: {fault.strerror}. {OF_THE_MACHINE[fault.errno]}", file=sys.stderr)
+        where = str(fault.filename or "a file")
+        advice = [OF_THE_MACHINE[fault.errno], *[ELSEWHERE] * where.startswith(str(paths.home()))]
+        print(f"panns: {where}: {fault.strerror}. {' '.join(advice)}", file=sys.stderr)
         sys.exit(2)

@@ -20,8 +20,12 @@ ClipsArgument = Annotated[list[str], typer.Argument(help="Sound files and folder
 CheckpointOption = Annotated[
     str, typer.Option(help="Weights: a .safetensors or .pth, the folder of a run, or 'released' to download them once.")
 ]
-ModelOption = Annotated[str, typer.Option(help="Architecture; where left out, what the file says.")]
-EngineOption = Annotated[str, typer.Option(help="auto, torch (plain PyTorch), folded, compile, onnxruntime, openvino.")]
+ModelOption = Annotated[
+    str, typer.Option(help="Architecture; where left out, what the file says, or Cnn14 (detect: its DecisionLevelMax).")
+]
+EngineOption = Annotated[
+    str, typer.Option(help="auto, torch (plain PyTorch), folded, compile, ncnn, onnxruntime, openvino.")
+]
 PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16, tf32 (on a GPU), or auto: bf16 where there is some.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON in place of text.")]
@@ -42,7 +46,7 @@ def tag(
     out: OutOption = None,
 ) -> None:
     """Tag sound files: one line a clip and label, as CSV."""
-    _check_out(out)
+    _check_out(out, with_times=windows)
     with _readable(clips) as (paths, names):
         from pannslib.tagging import AudioTagger
 
@@ -72,8 +76,6 @@ def detect(
     with _readable(clips) as (paths, names):
         from pannslib.detection import SoundEventDetector
 
-        # the architecture that released weights are looked for, unless the checkpoint says what it is of
-        model = model or ("" if checkpoint else "Cnn14_DecisionLevelMax")
         detector = SoundEventDetector(model or None, checkpoint or None, device, precision, engine)
         table = detector.detect(paths, threshold, shortest_s=shortest, gap_s=gap, progress=_progress(as_json))
         _finish(table, names, as_json, out)
@@ -93,6 +95,7 @@ def embed(
     """Write the embeddings of sound files, a row a clip."""
     if out.suffix not in (".npz", ".parquet"):
         raise PannsError(f"{out}: embeddings are written as .npz or .parquet.")
+    _check_place(out)
     with _readable(clips) as (paths, names):
         import numpy as np
 
@@ -131,7 +134,7 @@ def _readable(clips: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         return
     if clips.count(STDIN) > 1:
         raise PannsError("The pipe (-) can be read once only.")
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise PannsError("- reads a sound file from a pipe, but there is none: cat clip.wav | panns tag -")
     with tempfile.TemporaryDirectory(prefix="panns-") as folder:
         path = Path(folder) / "pipe"
@@ -145,11 +148,28 @@ def _readable(clips: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
             raise AudioError(str(fault).replace(str(path), "the pipe (-)")) from fault
 
 
-def _check_out(out: Path | None) -> None:
+def _check_out(out: Path | None, with_times: bool = True) -> None:
+    """Refuse a file that can't be written before anything is computed for it."""
     from pannslib.inference.tables import SUFFIXES
 
-    if out is not None and out.suffix not in SUFFIXES:
+    if out is None:
+        return
+    if out.suffix not in SUFFIXES:
         raise PannsError(f"{out}: results are written as {', '.join(SUFFIXES)} (.txt: labels for Audacity).")
+    if out.suffix == ".txt" and not with_times:
+        raise PannsError(f"{out}: Audacity's labels have times. Add --windows, or write .csv or .json.")
+    _check_place(out)
+
+
+def _check_place(out: Path) -> None:
+    folder = out.parent
+    if out.is_dir():
+        raise PannsError(f"{out} is a folder; give the name of a file.")
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if not there.is_dir():
+        raise PannsError(f"{out} can't be written: {there} is a file, not a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PannsError(f"{out} can't be written: {there} can't be written to. Give a file in another folder.")
 
 
 def _progress(as_json: bool) -> bool | None:
@@ -162,6 +182,7 @@ def _finish(table, names: dict[str, str], as_json: bool, out: Path | None) -> No
     from pannslib.inference.tables import to_json
 
     table = table.assign(clip=table["clip"].map(lambda clip: names.get(clip, clip)))
+    table.clips = [names.get(clip, clip) for clip in table.clips]
     if out is not None:
         emit(str(table.save(out)))
     elif as_json:

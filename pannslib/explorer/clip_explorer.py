@@ -186,6 +186,8 @@ class ClipExplorer(frontend.Explorer):
         """Title, player, picture and events of what is chosen."""
         from IPython.display import HTML, Image
 
+        if self.sound is None:
+            return [HTML(frontend.note("No sound is chosen: give the explorer clips, or a path to open()."))]
         return [HTML(self._player()), Image(frontend.png(self.figure())), HTML(self._events_html())]
 
     def _player(self) -> str:
@@ -329,5 +331,5 @@ class ClipExplorer(frontend.Explorer):
         message.value = frontend.note("Listening …")
         try:
             yield
-        except PannsError as fault:
+        except (PannsError, OSError, RuntimeError) as fault:
             message.value = frontend.note(str(fault), fault=True)

@@ -18,7 +18,6 @@ from pannslib.inference.engines import (
     GET_FAST,
     RUNTIMES,
     choose,
-    installed,
     packages_of,
     processor_flags,
 )
@@ -38,7 +37,7 @@ def examine() -> dict:
     packages = _packages()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     device = "cuda" if gpus else "cpu"
-    engines = {name: all(map(installed, packages_of(name))) for name in ("torch", "folded", "compile", *RUNTIMES)}
+    engines = {name: all(map(_loads, packages_of(name))) for name in ("torch", "folded", "compile", *RUNTIMES)}
     engines["compile"] = bool(gpus) or shutil.which("g++") is not None
     weights, folder = _weights()
     return {
@@ -136,11 +135,23 @@ def _missing(packages: list[dict], engines: dict, weights: list[str], gpus: list
     return rows
 
 
+def _loads(package: str) -> bool:
+    """Whether a package is there and can be imported: one that is of another machine or broken can't."""
+    try:
+        importlib.import_module(package)
+    except Exception:  # whatever a broken package raises
+        return False
+    return True
+
+
 def _weights() -> tuple[list[str], Path]:
     from pannslib.models.pretrained import cache_folder, released_checkpoints
 
     folder = cache_folder()
-    return [name for name in released_checkpoints()["name"] if (folder / name).is_file()], folder
+    try:
+        return [name for name in released_checkpoints()["name"] if (folder / name).is_file()], folder
+    except OSError as fault:
+        return [f"can't be read ({fault.strerror})"], folder
 
 
 def _processor() -> str:

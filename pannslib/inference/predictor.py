@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -43,12 +44,14 @@ class Predictor:
         device: str = "auto",
         precision: str = "fp32",
         engine: str = "auto",
+        labels: Sequence[str] | None = None,
     ):
         """Load a network and its weights.
 
         Args:
             model: an architecture of `pannslib.list_models`, which may be left out where the checkpoint is one of
-                ours, which says what it is of; or a model with the weights that it is to have.
+                ours, which says what it is of, or where released weights are meant (`DEFAULT`'s); or a model with the
+                weights that it is to have.
             checkpoint: a ``.safetensors`` that this package wrote or the folder of a run that has one; a ``.pth`` that
                 the authors released; "released" to download the released weights of ``model`` once; "random" for
                 random weights, which is for measuring speed alone. None for the released weights if they have been
@@ -58,22 +61,24 @@ class Predictor:
                 "auto": bf16 where the processor or GPU has it.
             engine: what computes: "auto" for the fastest that is installed, "torch" for plain PyTorch, or another of
                 `pannslib.inference.engines.ENGINES`.
+            labels: names of the classes in their order; where left out, those in the checkpoint, AudioSet's where
+                there are 527, else "class 0", "class 1", ...
 
         Raises:
-            ModelError: a device, precision or engine that there isn't.
+            ModelError: a device, precision or engine that there isn't; not as many labels as classes.
             CheckpointError: no checkpoint is given, or it isn't one of this architecture.
         """
         self.skipped: dict[str, str] = {}
         self._device = device_of(device)
         if precision == "auto":
             precision = "bf16" if self._device == "cuda" or engines.has_bf16() else "fp32"
+        if model is None and checkpoint in (None, RELEASED):
+            model = self.DEFAULT
         self._given = model if isinstance(model, PannsModel) else None
         self._checkpoint = None if self._given is not None else _checkpoint_of(model, checkpoint)
         ours = {}
         if self._checkpoint is not None and self._checkpoint.suffix == ".safetensors":
             ours = models.read_metadata(self._checkpoint)
-        ontology = tuple(reference.class_labels()["display_name"])
-        self.labels = tuple(ours.get("labels") or ontology)
         # a model of one's own data whose clips have a label each is trained with a softmax, see `transfer.final_model`
         self.single_label = ours.get("activation") == "softmax"
         if self._given is None:
@@ -83,17 +88,19 @@ class Predictor:
                     f"{checkpoint} doesn't say which architecture it is of; give model=, e.g. 'Cnn14'."
                 )
             self._name = str(name)
-            self._options = {"classes": len(self.labels), "width": ours.get("width", 1.0), **ours.get("front_end", {})}
+            classes = ours.get("classes") or _classes_in(self._name, self._checkpoint)
+            self._options = {"classes": classes, "width": ours.get("width", 1.0), **ours.get("front_end", {})}
             self._settings = skeleton(self._name, **self._options)
         else:
             self._settings = self._given
-            if self._given.classes != len(self.labels):
-                self.labels = tuple(f"class {index}" for index in range(self._given.classes))
+        self.labels = _labels(labels or ours.get("labels"), self._settings.classes)
         self.precision = precision
         self.sample_rate = self._settings.sample_rate
         self._check_model()
         # a wrong engine, precision or checkpoint is told now
         self.engine = self._make_engine(engine)
+
+    DEFAULT = "Cnn14"  # the network whose released weights are meant where nothing is said
 
     def _check_model(self) -> None:
         """Raise `ModelError` where the model can't do what is wanted of it."""
@@ -163,7 +170,8 @@ class Predictor:
                     f"one sample, all of them finite, at {self.sample_rate:,} Hz or the rate that is given with it. "
                     "Divide int16 by 32768, take the mean of channels."
                 )
-            yield audio.resample(clip.astype(np.float32), sample_rate or self.sample_rate, self.sample_rate)
+            rate = self.sample_rate if sample_rate is None else sample_rate
+            yield audio.resample(clip.astype(np.float32), rate, self.sample_rate)
             return
         if not isinstance(clip, str | os.PathLike):
             raise AudioError(
@@ -202,26 +210,37 @@ class Predictor:
         least = max(self.sample_rate, self._settings.least_samples)
         return audio.fit_length(waveform, max(len(waveform), least))
 
-    def each(self, clips, what: Callable[[Clip], list[dict]], progress: bool | None = None) -> list[dict]:
-        """Rows of all clips, each with the clip's name first; what can't be used is noted in ``skipped``.
+    def each(
+        self, clips, what: Callable[[Clip, bool | None], list[dict]], progress: bool | None = None
+    ) -> tuple[list[dict], list[str]]:
+        """Rows of all clips, each with the clip's name first, and the names of the clips that could be used.
+
+        What can't be used is noted in ``skipped``, and a warning says how many. The bar is over the clips, or over the
+        windows of a single one.
 
         Raises:
             AudioError: none of the clips can be used.
         """
-        self.skipped, rows = {}, []
-        named = named_clips(clips)
-        with _bar(len(named), "clips", progress) as update:
+        named, self.skipped = named_clips(clips)
+        rows, alone = [], len(named) == 1
+        with _bar(1 if alone else len(named), "clips", False if alone else progress) as update:
             for name, clip in named:
                 try:
-                    rows += [{"clip": name, **row} for row in what(clip)]
+                    rows += [{"clip": name, **row} for row in what(clip, progress if alone else False)]
                 except AudioError as fault:
                     self.skipped[name] = str(fault)
                 update()
-        if self.skipped and len(self.skipped) == len(named):
+        used = [name for name, _ in named if name not in self.skipped]
+        if not used:
             faults = list(self.skipped.values())
             more = f"\n... and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise AudioError("\n".join(faults[:3]) + more)
-        return rows
+        if self.skipped:
+            count = len(self.skipped)
+            warnings.warn(
+                f"{count} of {len(used) + count} clips couldn't be used; .skipped of the result says why.", stacklevel=4
+            )
+        return rows, used
 
     def progress(self, clip: Clip, step: int, progress: bool | None, longest: int = 0):
         """A bar over the windows of a clip, if it is longer than ``longest`` samples (see `_bar`)."""
@@ -235,49 +254,81 @@ def is_one(clips) -> bool:
     """Whether what was given is a single clip: a path of no folder, an array, or an array and its rate."""
     if isinstance(clips, tuple):
         return len(clips) == 2 and isinstance(clips[0], np.ndarray) and np.isscalar(clips[1])
-    return isinstance(clips, np.ndarray) or (isinstance(clips, str | os.PathLike) and not Path(clips).is_dir())
+    return isinstance(clips, np.ndarray) or (isinstance(clips, str | os.PathLike) and not _is_folder(clips))
 
 
-def named_clips(clips) -> list[tuple[str, Clip]]:
+def _is_folder(path: str | os.PathLike) -> bool:
+    """Whether there is a folder; a name that no file system takes is told where the clip is read."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def named_clips(clips) -> tuple[list[tuple[str, Clip]], dict[str, str]]:
     """The clips of a folder (with all folders in it), or of a list of paths, folders and arrays, each with a name.
 
+    Returns:
+        names and clips; and the folders that can't be used -> why.
+
     Raises:
-        AudioError: a folder without a sound file, one that can't be read, or an empty list.
+        AudioError: an empty list, or something else than a list.
     """
     if is_one(clips) or isinstance(clips, str | os.PathLike):
         clips = [clips]
-    if not isinstance(clips, Iterable):
-        raise AudioError(f"Clips are a {type(clips).__name__}; give a path, a folder, an array, or a list of them.")
+    if not isinstance(clips, Iterable) or hasattr(clips, "detach"):  # a tensor is a list of numbers
+        raise AudioError(
+            f"Clips are a {type(clips).__name__}; give a path, a folder, a NumPy array, or a list of them."
+        )
     named: list[tuple[str, Clip]] = []
+    unusable: dict[str, str] = {}
     for number, clip in enumerate(clips):
         if isinstance(clip, str | os.PathLike):
-            found = folder_clips(Path(clip)) if Path(clip).is_dir() else [clip]
+            found = folder_clips(Path(clip), unusable) if _is_folder(clip) else [clip]
             named += [(str(path), path) for path in found]
         else:
             named.append((f"array {number}", clip))
-    if not named:
+    if not named and not unusable:
         raise AudioError("The list of clips is empty; give at least one.")
-    return named
+    return named, unusable
 
 
-def folder_clips(folder: Path) -> list[Path]:
-    """All sound files of a folder and the folders in it, sorted."""
+def folder_clips(folder: Path, unusable: dict[str, str]) -> list[Path]:
+    """All sound files of a folder and the folders in it, sorted; what can't be used is put down in ``unusable``."""
+    before = len(unusable)
 
-    def refuse(error: OSError):
-        raise AudioError(f"{error.filename} can't be read: {error.strerror}. Change its permissions.")
+    def note(error: OSError):
+        unusable[str(error.filename)] = f"{error.filename} can't be read: {error.strerror}. Change its permissions."
 
     found = [
         Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=refuse)
+        for parent, _, names in os.walk(folder, onerror=note)
         for name in names
         if Path(name).suffix.lower() in SUFFIXES
     ]
-    if not found:
-        raise AudioError(
+    if not found and len(unusable) == before:
+        unusable[str(folder)] = (
             f"{folder} has no sound files ({', '.join(sorted(SUFFIXES))}), nor have the folders in it. Give another "
             "folder, or files."
         )
     return sorted(found)
+
+
+def _classes_in(name: str, checkpoint: Path | None) -> int:
+    """How many classes a file that doesn't say so has: as its classifier; AudioSet's where it is a released one."""
+    if checkpoint is None or checkpoint.name in set(models.released_checkpoints()["name"]):
+        return len(reference.class_labels())
+    return models.count_classes(skeleton(name), checkpoint)
+
+
+def _labels(given: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    """The names of the classes: those that are given, AudioSet's, or numbers."""
+    if given is not None:
+        if len(given) != classes:
+            raise ModelError(f"{len(given)} labels are given, but the network has {classes} classes. Give a name each.")
+        return tuple(map(str, given))
+    ontology = tuple(reference.class_labels()["display_name"])
+    return ontology if classes == len(ontology) else tuple(f"class {index}" for index in range(classes))
 
 
 @contextmanager
@@ -332,11 +383,11 @@ def _checkpoint_of(model: str | None, checkpoint: str | Path | None) -> Path | N
             )
         return found
     path = Path(checkpoint)
-    return path / "checkpoint.safetensors" if path.is_dir() else path
+    return path / "checkpoint.safetensors" if _is_folder(path) else path
 
 
 def _released_in_cache(name: str | None) -> Path | None:
     """The released weights of an architecture, if they have been fetched; nothing is fetched unasked."""
     released = models.released_checkpoints()
     there = [models.cache_folder() / file for file in released.loc[released["model"] == name, "name"]]
-    return next((path for path in there if path.is_file()), None)
+    return next((models.check_released(path) for path in there if path.is_file()), None)

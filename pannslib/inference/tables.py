@@ -10,7 +10,7 @@ from pannslib import files
 from pannslib.errors import PannsError
 
 SUFFIXES = (".csv", ".json", ".txt")
-LONGEST_NAME = 100  # characters of a file's name that is made from a clip's
+LONGEST_NAME = 200  # bytes of a file's name that is made from a clip's
 
 
 class Results(pd.DataFrame):
@@ -18,9 +18,10 @@ class Results(pd.DataFrame):
 
     Attributes:
         skipped: dict of the clips that couldn't be used -> why.
+        clips: the names of all clips of several that could, those too that have no rows; None where there was one.
     """
 
-    _metadata = ("skipped",)
+    _metadata = ["skipped", "clips"]  # noqa: RUF012 (a list, as pandas adds to it)
 
     @property
     def _constructor(self):
@@ -38,28 +39,36 @@ class Results(pd.DataFrame):
         path = Path(path)
         if path.suffix not in SUFFIXES:
             raise PannsError(f"{path}: a table is saved as {', '.join(SUFFIXES)} (.txt: Audacity's labels).")
+        named = self.reset_index() if self.index.name else self
         if path.suffix == ".csv":
-            return files.write_text(path, self.to_csv(index=False))
+            return files.write_text(path, named.to_csv(index=False))
         if path.suffix == ".json":
-            return files.write_text(path, to_json(self))
+            return files.write_text(path, to_json(named))
         if not {"onset_s", "offset_s"} <= set(self.columns):
             raise PannsError(
                 f"{path}: Audacity's labels have times, but these are tags of whole clips. Save them as .csv or .json, "
                 "or take the events of a SoundEventDetector or the tags of windows (tag_windows)."
             )
-        if "clip" not in self or self["clip"].nunique() < 2:
+        if "clip" not in self or len(self._clips()) < 2:
             return files.write_text(path, audacity(self))
         folder = path.with_suffix("")
-        for number, (clip, events) in enumerate(self.groupby("clip", sort=False)):
-            name = re.sub(r"[^\w.-]+", "_", Path(str(clip)).name)[:LONGEST_NAME]
-            files.write_text(folder / f"{number:04d}_{name}.txt", audacity(events))
+        for number, clip in enumerate(self._clips()):
+            name = files.shortened(re.sub(r"[^\w.-]+", "_", Path(str(clip)).name), LONGEST_NAME)
+            files.write_text(folder / f"{number:04d}_{name}.txt", audacity(self[self["clip"] == clip]))
         return folder
 
+    def _clips(self) -> list[str]:
+        """The clips of a table of several; of one that was made of another, those that have rows."""
+        asked = getattr(self, "clips", None)
+        return list(dict.fromkeys(self["clip"])) if asked is None else asked
 
-def results(rows: dict | list, columns: list[str], skipped: dict[str, str] | None = None) -> Results:
-    """A table with these columns, also where it has no rows."""
+
+def results(
+    rows: dict | list, columns: list[str], skipped: dict[str, str] | None = None, clips: list[str] | None = None
+) -> Results:
+    """A table with these columns, also where it has no rows; of several clips with their names."""
     table = Results(rows, columns=columns)
-    table.skipped = skipped or {}
+    table.skipped, table.clips = skipped or {}, clips
     return table
 
 

@@ -6,14 +6,22 @@ architecture. `checkpoints` reads and writes weights, `pretrained` fetches the r
 """
 
 from pannslib.models.base import Output, PannsModel
-from pannslib.models.checkpoints import load_checkpoint, read_metadata, save_checkpoint
-from pannslib.models.pretrained import cache_folder, fetch_pretrained, load_pretrained, released_checkpoints
+from pannslib.models.checkpoints import count_classes, load_checkpoint, read_metadata, save_checkpoint
+from pannslib.models.pretrained import (
+    cache_folder,
+    check_released,
+    fetch_pretrained,
+    load_pretrained,
+    released_checkpoints,
+)
 from pannslib.models.registry import create_model, list_models
 
 __all__ = [
     "Output",
     "PannsModel",
     "cache_folder",
+    "check_released",
+    "count_classes",
     "create_model",
     "fetch_pretrained",
     "list_models",

@@ -162,8 +162,32 @@ def _read_torch(path: Path) -> tuple[object, dict]:
         ) from error
 
 
+def count_classes(model: PannsModel, checkpoint: str | Path) -> int:
+    """How many classes the classifier in a file of weights has; those of ``model`` where it has none by that name.
+
+    Args:
+        model: of the architecture that the weights are of, also one without weights.
+        checkpoint: path of a ``.safetensors`` or ``.pth``.
+
+    Raises:
+        CheckpointError: it isn't a checkpoint.
+    """
+    path = Path(checkpoint)
+    weights, _ = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
+    weights = model.converted(_state_dict(weights, str(path)))
+    heads = [weights[name] for name in model.head_names if name in weights and name.endswith("bias")]
+    return len(heads[0]) if heads else model.classes
+
+
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    try:
+        found = path.is_file()
+        if found:
+            with open(path, "rb"):
+                pass
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}. Check its name and permissions.") from error
+    if not found:
         raise CheckpointError(f"There is no checkpoint {path}. Give the path of a .safetensors or .pth file.")
 
 

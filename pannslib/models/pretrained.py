@@ -4,7 +4,9 @@ Files, checksums and the mAP that each should reach are in ``reference/datasets.
 folder, the system's unless ``PANNS_CACHE`` names another.
 """
 
+import hashlib
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from pannslib.models.base import PannsModel
 from pannslib.models.checkpoints import load_checkpoint
 from pannslib.models.registry import architecture, create_model
 
+CHECKED = "checked.json"  # in the cache folder: file -> size and time of what was found to be the released one
 LOCK = "checksums.json"  # in the cache folder: file -> SHA-256 of what came, where the release's isn't known
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 2**16  # bytes; what is lost at most when a transfer is cut off
@@ -95,6 +98,36 @@ def fetch_pretrained(
         raise CheckpointError(_explanation(error, url, folder / row["name"])) from error
     if registry[row["name"]] is None:
         files.write_json(lock, locked | {row["name"]: f"sha256:{files.sha256(path)}"})
+    return path
+
+
+def check_released(path: Path) -> Path:
+    """A file of the cache, if it is what the authors released under its name; the path again.
+
+    The checksum is computed once and remembered with the file's size and time.
+
+    Raises:
+        CheckpointError: it is another file.
+    """
+    row = released_checkpoints().set_index("name").loc[path.name]
+    stat, record = path.stat(), path.parent / CHECKED
+    known = files.read_json(record) if record.is_file() else {}
+    seen = [stat.st_size, stat.st_mtime_ns]
+    if known.get(path.name) == seen:
+        return path
+    lock = path.parent / LOCK
+    expected = _checksum(row) or (files.read_json(lock) if lock.is_file() else {}).get(path.name)
+    if expected is not None:
+        kind, _, digest = expected.partition(":")
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, kind).hexdigest()
+        if found != digest:
+            raise CheckpointError(
+                f"{path} isn't the released file: its {kind} is {found}, not {digest}. Delete it, and fetch it anew: "
+                f'checkpoint="released", or pannslib.load_pretrained({row["model"]!r}).'
+            )
+    with suppress(OSError):  # a cache that can only be read is checked each time
+        files.write_json(record, known | {path.name: seen})
     return path
 
 
