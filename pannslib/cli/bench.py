@@ -18,6 +18,7 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Clips a call.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Turns; what counts is the median.")] = 11,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile too, a minute a model.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time models in every engine, in turns with the published code's way (random weights)."""
@@ -37,6 +38,7 @@ def bench(
         tables.append(
             speed.compare(
                 name,
+                [way for way in speed.WAYS if compiled or way[0] != "compile"],
                 batch=batch,
                 seconds=seconds,
                 repeats=repeats,
