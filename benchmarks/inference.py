@@ -35,21 +35,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
+    parser.add_argument(
+        "--memory", nargs="*", metavar="MODEL", help="whose peak memory is measured: minutes each (all)"
+    )
     parser.add_argument("--no-cost", action="store_true", help="leave out clip lengths and batches")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, a minute a model")
+    parser.add_argument("--compile", nargs="*", metavar="MODEL", help="through torch.compile too: a minute each (all)")
     parser.add_argument("--output", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     names = options.models or [str(name) for name in models.list_models() if name.family != "ImageNet"]
 
-    ways = [way for way in speed.WAYS if not (options.no_compile and way[0] == "compile")]
     tables = []
     for name in names:
+        compiled = options.compile is None or name in options.compile
+        ways = [way for way in speed.WAYS if compiled or way[0] != "compile"]
         print(f"{name} ...", file=sys.stderr)
         more = panns_inference() if name == "Cnn14" else {}
         table = speed.compare(name, ways, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
-        if not options.no_memory:
+        if options.memory is None or name in options.memory:
             own = {speed.PUBLISHED, *engines.ENGINES}
             table["peak_memory_mib"] = [
                 speed.peak_memory_mib(name, engine, precision) if engine in own else None

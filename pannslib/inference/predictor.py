@@ -164,7 +164,7 @@ class Predictor:
             clip, sample_rate = clip
         if isinstance(clip, np.ndarray):
             floating = np.issubdtype(clip.dtype, np.floating)
-            if clip.ndim != 1 or not clip.size or not floating or not np.isfinite(clip).all():
+            if clip.ndim != 1 or not clip.size or not floating or not np.isfinite(clip.sum(dtype=np.float64)):
                 raise AudioError(
                     f"The array is {clip.dtype} {clip.shape}; a waveform must be float (samples,) in [-1, 1], at least "
                     f"one sample, all of them finite, at {self.sample_rate:,} Hz or the rate that is given with it. "
@@ -198,7 +198,7 @@ class Predictor:
         longest = max(longest or samples, samples)
         held, start, whole = np.zeros(0, np.float32), 0, True
         for block in self.blocks(clip, sample_rate):
-            held = np.concatenate([held, block])
+            held = np.concatenate([held, block]) if len(held) else block
             while len(held) > longest or (not whole and len(held) > samples):
                 whole = False
                 yield start, held[:samples], False

@@ -9,6 +9,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -115,6 +116,7 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 # products cheap, it pays no more (measured on two cores at batch 1)
 MOST_WEIGHTS = {"fp32": 2**23, "bf16": 2**22}
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
+WAITING = "OMP_WAIT_POLICY"
 
 
 def _write_ncnn(model: PannsModel, path: Path) -> None:
@@ -148,9 +150,25 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
-    import ncnn
+def _import_ncnn():
+    """ncnn, its threads told to wait asleep: they spin otherwise, and ten times as long where a core is busy.
 
+    It has an OpenMP library of its own, which reads this when it is loaded; PyTorch's stays as it is.
+    """
+    if "ncnn" in sys.modules:
+        return sys.modules["ncnn"]
+    before = os.environ.get(WAITING)
+    os.environ[WAITING] = before or "PASSIVE"
+    try:
+        import ncnn
+    finally:
+        if before is None:
+            del os.environ[WAITING]
+    return ncnn
+
+
+def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+    ncnn = _import_ncnn()
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
     net.opt.use_bf16_storage = precision == "bf16"
