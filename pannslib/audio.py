@@ -29,7 +29,8 @@ BLOCK_FRAMES = 1 << 20  # read at once: a header may promise more frames than me
 UNKNOWN_SIZE = 0x7FFF_F000  # sizes from here on are what streaming programs write when they do not know the length
 OGG_TAIL = 1 << 16  # bytes; no Ogg page is longer than 65,307
 LONGEST_PATH = 1000  # bytes
-VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba")  # Matroska, ..., MPEG
+# Matroska, FLV, WMV, MPEG with and without sound
+VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")
 DOWNLOAD_AGAIN = "Download or export the file again, or leave it out."
 FROM_VIDEO = "It is a video, or sound packed like one; take the sound out: ffmpeg -i video.mp4 -vn sound.wav"
 

@@ -194,6 +194,17 @@ def test_unusable_files_are_refused_by_name(tmp_path, kind, words):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", (b"G" + bytes(187)) * 2],
+    ids=["flv", "wmv", "mpg", "mpg without sound", "ts"],
+)
+def test_videos_of_all_kinds_get_the_advice_for_videos(tmp_path, head):
+    (tmp_path / "film").write_bytes(head + bytes(4096))
+    with pytest.raises(AudioError, match="ffmpeg -i"):
+        audio.info(tmp_path / "film")
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator may read everything")
 def test_a_file_without_permission_is_refused(tmp_path):
     path = write(tmp_path / "clip.wav", tone(32_000))
