@@ -70,7 +70,7 @@ class SoundEventDetector(Predictor):
         """
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ModelError(f"threshold is {threshold!r}; it must be a probability, from 0 to 1.")
-        if not (shortest_s >= 0 and gap_s >= 0):
+        if not all(isinstance(value, Real) and value >= 0 for value in (shortest_s, gap_s)):
             raise ModelError(f"shortest_s is {shortest_s} and gap_s {gap_s}; both must be 0 s or more.")
 
         def rows(clip: Clip, bar: bool | None = False) -> list[dict]:

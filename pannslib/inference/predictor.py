@@ -37,6 +37,8 @@ class Predictor:
         skipped: dict of the clips of the last call that couldn't be used -> why.
     """
 
+    DEFAULT = "Cnn14"  # the network whose released weights are meant where nothing is said
+
     def __init__(
         self,
         model: str | PannsModel | None = None,
@@ -93,14 +95,12 @@ class Predictor:
             self._settings = skeleton(self._name, **self._options)
         else:
             self._settings = self._given
-        self.labels = _labels(labels or ours.get("labels"), self._settings.classes)
+        self.labels = _labels(ours.get("labels") if labels is None else labels, self._settings.classes)
         self.precision = precision
         self.sample_rate = self._settings.sample_rate
         self._check_model()
         # a wrong engine, precision or checkpoint is told now
         self.engine = self._make_engine(engine)
-
-    DEFAULT = "Cnn14"  # the network whose released weights are meant where nothing is said
 
     def _check_model(self) -> None:
         """Raise `ModelError` where the model can't do what is wanted of it."""
