@@ -40,7 +40,9 @@ FASTEST = {
     ("cuda", "bf16"): ("compile", "folded"),
     ("cuda", "tf32"): ("compile", "folded"),
 }
-WINOGRAD = ("CNN", "ResNet")  # families that spend their time on 3 x 3 convolutions: ncnn is faster still
+# families that spend their time on 3 x 3 convolutions, for which ncnn is faster still, by precision
+WINOGRAD = {"fp32": ("CNN", "ResNet", "Wavegram"), "bf16": ("CNN",)}
+ONE_AXIS = ("1D CNN",)  # families whose convolutions OpenVINO computes fastest in any precision
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -143,15 +145,18 @@ def choose(settings: PannsModel, device: str, precision: str, engine: str = "aut
     if engine != "auto":
         return engine
     order = fastest(device, precision, registry.architecture(settings.name).family)
-    return next(name for name in order if all(map(installed, packages_of(name))))
+    return next((name for name in order if all(map(installed, packages_of(name)))), "folded")
 
 
 def fastest(device: str, precision: str, family: str) -> tuple[str, ...]:
     """The engines for a family of architectures, the fastest first."""
-    order = FASTEST[device, precision]
-    if device == "cpu" and family in WINOGRAD and not (precision == "bf16" and has_amx()):
-        return ("ncnn", *order)
-    return order
+    order = FASTEST.get((device, precision), ())  # none where `create` refuses the precision
+    first = ()
+    if device == "cpu" and family in WINOGRAD.get(precision, ()) and not (precision == "bf16" and has_amx()):
+        first = ("ncnn",)
+    elif device == "cpu" and family in ONE_AXIS:
+        first = ("openvino",)
+    return (*first, *(name for name in order if name not in first))
 
 
 def create(

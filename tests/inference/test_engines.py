@@ -62,7 +62,7 @@ def test_a_folded_network_gives_the_same_with_fewer_layers(name):
 def test_graphs_give_the_same_at_other_batches_and_lengths(name, tmp_path):
     model = small(name)
     family = models.registry.architecture(name).family
-    kinds = ["onnxruntime", "openvino", *["ncnn"] * (family in engines.WINOGRAD)]
+    kinds = ["onnxruntime", "openvino", *["ncnn"] * (family in engines.WINOGRAD["fp32"])]
     for kind in kinds:
         engine = engines.create(lambda: model, model, "x", engine=kind, folder=tmp_path)
         assert engine.name == kind
@@ -125,11 +125,13 @@ def test_the_fastest_engine_goes_with_the_architecture_and_the_processor(monkeyp
     order = engines.fastest("cpu", "fp32", "CNN")
     assert order[:2] == ("ncnn", "onnxruntime")
     assert engines.fastest("cpu", "fp32", "MobileNet")[0] == "onnxruntime"
+    assert engines.fastest("cpu", "fp32", "1D CNN") == ("openvino", "onnxruntime", "folded")
     monkeypatch.setattr(engines, "has_amx", lambda: False)
-    assert engines.fastest("cpu", "bf16", "ResNet")[0] == "ncnn"
+    assert engines.fastest("cpu", "bf16", "CNN")[0] == "ncnn"
     monkeypatch.setattr(engines, "has_amx", lambda: True)
-    assert engines.fastest("cpu", "bf16", "ResNet")[0] == "openvino"
+    assert engines.fastest("cpu", "bf16", "CNN")[0] == "openvino"
     assert engines.fastest("cuda", "bf16", "CNN") == engines.FASTEST["cuda", "bf16"]
+    assert engines.choose(small("Cnn6"), "cpu", "tf32") == "folded"  # which `create` refuses then
 
 
 def test_the_number_of_threads_is_as_before_a_clip(tmp_path):
