@@ -113,8 +113,8 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 # --- ncnn --------------------------------------------------------------------------------------------------------
 
 # Winograd's method multiplies less often and reads more: up to four times the weights. Where these are many, or the
-# products cheap, it pays no more (measured on two cores at batch 1)
-MOST_WEIGHTS = {"fp32": 2**23, "bf16": 2**22}
+# products cheap, it pays no more (measured on two cores at batch 1), and CNN14 would take more than a GiB
+MOST_WEIGHTS = 2**22
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 WAITING = "OMP_WAIT_POLICY"
 
@@ -175,7 +175,7 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
     lines = path.read_text().splitlines()
-    tuned = [*lines[:2], *(_tuned(line, MOST_WEIGHTS[precision]) for line in lines[2:])]
+    tuned = [*lines[:2], *(_tuned(line) for line in lines[2:])]
     if net.load_param_mem("\n".join(tuned) + "\n") or net.load_model(str(path.with_suffix(".bin"))):
         raise ValueError(f"{path} is damaged")
 
@@ -192,7 +192,7 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     return run
 
 
-def _tuned(line: str, most_weights: int) -> str:
+def _tuned(line: str) -> str:
     """A layer of a ``.param`` file; a convolution that Winograd's method would slow down goes without it."""
     kind, _, blobs_in, blobs_out, *rest = line.split()
     if kind != "Convolution":
@@ -200,7 +200,7 @@ def _tuned(line: str, most_weights: int) -> str:
     settings = dict(entry.split("=") for entry in rest[int(blobs_in) + int(blobs_out) :])
     outputs, weights, kernel = int(settings["0"]), int(settings["6"]), int(settings["1"])
     has_one_input = weights == outputs * kernel * int(settings.get("11", kernel))
-    return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= most_weights else line
+    return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= MOST_WEIGHTS else line
 
 
 def _write_onnx(model: PannsModel, path: Path) -> None:

@@ -106,18 +106,18 @@ def test_blocks_on_other_numbers_of_bands_stay():
 
 
 @pytest.mark.parametrize(
-    ("line", "precision", "without"),
+    ("line", "without"),
     [
-        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=576 9=1", "fp32", True),  # one channel comes in
-        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=36864 9=1", "fp32", False),
-        ("Convolution c 1 1 3 4 0=2048 1=3 11=3 4=1 5=1 6=18874368 9=1", "fp32", True),  # too much to read
-        ("Convolution c 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=4718592 9=1", "fp32", False),
-        ("Convolution c 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=4718592 9=1", "bf16", True),
-        ("InnerProduct f 1 1 5 6 0=2048 1=1 2=4194304 9=1", "fp32", False),
+        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=576 9=1", True),  # one channel comes in
+        ("Convolution c 1 1 3 4 0=64 1=3 11=3 4=1 5=1 6=36864 9=1", False),
+        ("Convolution c 1 1 3 4 0=2048 1=3 11=3 4=1 5=1 6=18874368 9=1", True),  # too much to read
+        ("Convolution c 1 1 3 4 0=512 1=3 11=3 4=1 5=1 6=2359296 9=1", False),
+        ("Convolution c 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=4718592 9=1", True),
+        ("InnerProduct f 1 1 5 6 0=2048 1=1 2=4194304 9=1", False),
     ],
 )
-def test_winograd_is_left_out_where_it_does_not_pay(line, precision, without):
-    tuned = runtimes._tuned(line, runtimes.MOST_WEIGHTS[precision])
+def test_winograd_is_left_out_where_it_does_not_pay(line, without):
+    tuned = runtimes._tuned(line)
     assert tuned == (f"{line} {runtimes.WITHOUT_WINOGRAD}" if without else line)
 
 
