@@ -69,7 +69,7 @@ def measure(name: str, options) -> pd.DataFrame:
     """What `speed.compare` finds of one architecture."""
     torch.set_num_threads(options.threads)
     compiled = options.compile is None or name in options.compile
-    ways = [way for way in speed.WAYS if compiled or way[0] != "compile"]
+    ways = speed.WAYS if compiled else speed.UNCOMPILED
     more = panns_inference() if name == "Cnn14" else {}
     return speed.compare(name, ways, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
 

@@ -1,5 +1,6 @@
 """Writing that loses nothing: to a temporary name in the same folder, then renamed."""
 
+import glob
 import hashlib
 import json
 import os
@@ -16,6 +17,10 @@ def shortened(name: str, size: int) -> str:
     return os.fsencode(name)[: max(1, size)].decode(errors="ignore")
 
 
+def _end(path: Path) -> str:
+    return f".{uuid.uuid4().hex[:12]}.part{path.suffix}"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` to write to; rename it when the block ends without an error.
@@ -25,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last: writers such as matplotlib choose the format by it
-    end = f".{uuid.uuid4().hex[:12]}.part{path.suffix}"
+    end = _end(path)
     temporary = path.with_name("." + shortened(path.stem, LONGEST_NAME - 1 - len(os.fsencode(end))) + end)
     try:
         yield temporary
@@ -34,6 +39,17 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of ``path``, with any suffix, in `replacing`; it can be very large.
+
+    For those who know that no one else is writing it, such as the holder of its lock.
+    """
+    path = Path(path)
+    beginning = shortened(path.stem, LONGEST_NAME - 1 - len(os.fsencode(_end(path))))
+    for leftover in path.parent.glob(f".{glob.escape(beginning)}.*.part.*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -38,7 +38,7 @@ def bench(
         tables.append(
             speed.compare(
                 name,
-                [way for way in speed.WAYS if compiled or way[0] != "compile"],
+                speed.WAYS if compiled else speed.UNCOMPILED,
                 batch=batch,
                 seconds=seconds,
                 repeats=repeats,

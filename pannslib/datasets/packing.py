@@ -139,7 +139,7 @@ def _pack(part: Dataset, path: Path, request: dict, progress: bool, workers: int
     """Pack the clips of `part` anew into one file; the lock on it is held."""
     sample_rate, seconds, segments = (request[key] for key in ("sample_rate", "seconds", "segments"))
     samples = audio.sample_count(seconds, sample_rate)
-    _sweep(path)
+    files.sweep(path)  # its lock is held
     _check_space(path, len(part.clips) * samples * 2)
 
     def read(clip: str) -> tuple[dict, np.ndarray | None]:
@@ -169,12 +169,6 @@ def _pack(part: Dataset, path: Path, request: dict, progress: bool, workers: int
                 file.seek(offset)
                 spool.seek(0)
                 shutil.copyfileobj(spool, file, COPY_BYTES)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left of `path`, which can be very large: while its lock is held, no one writes."""
-    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part.*"):
-        leftover.unlink(missing_ok=True)
 
 
 # --- reading a clip --------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def choose(settings: PannsModel, device: str, precision: str, engine: str = "aut
     if engine != "auto":
         return engine
     order = fastest(device, precision, registry.architecture(settings.name).family)
-    return next((name for name in order if all(map(installed, packages_of(name)))), "folded")
+    return next((name for name in order if available(name)), "folded")
 
 
 def fastest(device: str, precision: str, family: str) -> tuple[str, ...]:
@@ -264,6 +264,11 @@ def _check(engine: GraphEngine, model: PannsModel) -> None:
 def packages_of(engine: str) -> tuple[str, ...]:
     """What an engine needs besides what is always there."""
     return RUNTIMES[engine].packages if engine in RUNTIMES else ()
+
+
+def available(engine: str) -> bool:
+    """Whether all that an engine needs is installed."""
+    return all(map(installed, packages_of(engine)))
 
 
 def installed(package: str) -> bool:

@@ -36,6 +36,7 @@ WAYS = (
     ("ncnn", "bf16"),
     ("openvino", "bf16"),
 )
+UNCOMPILED = tuple(way for way in WAYS if way[0] != "compile")  # without what takes a minute a model
 SIZE = 2048  # of the square matrices whose product gives the machine's rate
 COLUMNS = [
     *["model", "engine", "precision", "batch", "seconds", "ms_per_call", "clips_per_second", "times_faster"],
@@ -102,7 +103,7 @@ def compare(
     calls = {(PUBLISHED, "fp32"): _published(base)}
     with tempfile.TemporaryDirectory() as folder:
         for engine, precision in ways:
-            if not all(engines.installed(package) for package in engines.packages_of(engine)):
+            if not engines.available(engine):
                 progress(f"{engine} isn't installed ({engines.GET_FAST}); it is left out.")
                 continue
             made = engines.create(lambda: fast, fast, "speed", "cpu", precision, engine, Path(folder))

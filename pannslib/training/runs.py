@@ -289,9 +289,8 @@ class _Training:
 
     def sweep(self) -> None:
         """Remove what killed processes left of the states and weights that they were writing."""
-        for pattern in (".state.*.part.pt", ".*.part.safetensors"):
-            for leftover in self.folder.path.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        for name in ("state.pt", "checkpoint.safetensors", "stopped.safetensors"):
+            files.sweep(self.folder.file(name))
 
     def log(self, iteration: int, numbers: dict) -> None:
         """Loss, rate and speed for TensorBoard."""

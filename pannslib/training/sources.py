@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 from pathlib import Path
 
@@ -88,8 +87,7 @@ class ClipSource:
 
     def _make(self, model, path: Path) -> None:
         """Write the file of the log-mels; the lock on it is held, so what killed processes left of it goes."""
-        for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.part.npy"):
-            leftover.unlink(missing_ok=True)
+        files.sweep(path)
         needed, kept = len(self) * math.prod(self._shape(model)) * 4, "with cache_gib: 0 no log-mels are kept"
         with told_of_full_disk(path, kept, needed), files.replacing(path) as temporary:
             self._compute(model, temporary)
