@@ -47,7 +47,7 @@ def to_onnx(model: PannsModel, path: str | Path, labels: tuple[str, ...] = ()) -
     model = model.cpu().eval()
     with files.replacing(path) as temporary:
         try:
-            graph = graphs.write(model, temporary, front="waveform")
+            graph = graphs.write(model, temporary, whole=True)
         except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as fault:
             raise ModelError(f"{model.name} can't be written as ONNX: {str(fault).splitlines()[0]}") from fault
         _add_metadata(temporary, model, labels)

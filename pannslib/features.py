@@ -157,24 +157,19 @@ class LogMel(nn.Module):
             power = self._power(waveform.float())  # (batch, frames, window // 2 + 1)
             return decibels(power @ self.mel)
 
-    def spectrum(self, waveform: Tensor) -> Tensor:
-        """Waveform (batch, samples) -> complex spectrum by FFT (batch, frames, window // 2 + 1)."""
-        window, hop = self.front_end.window, self.front_end.hop
-        return torch.stft(
-            waveform,
-            window,
-            hop,
-            window=self.window,
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        ).transpose(1, 2)
-
     def _power(self, waveform: Tensor) -> Tensor:
         """The power spectrogram (batch, frames, window // 2 + 1), not scaled."""
         window, hop = self.front_end.window, self.front_end.hop
         if self.method == "fft":
-            spectrum = self.spectrum(waveform)
+            spectrum = torch.stft(
+                waveform,
+                window,
+                hop,
+                window=self.window,
+                center=True,
+                pad_mode="reflect",
+                return_complex=True,
+            ).transpose(1, 2)
             return spectrum.real.square() + spectrum.imag.square()
         padded = F.pad(waveform[:, None], (window // 2, window // 2), mode="reflect")
         real, imaginary = F.conv1d(padded, self.kernels, stride=hop).chunk(2, dim=1)

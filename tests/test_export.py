@@ -58,9 +58,9 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     model = models.create_model("Cnn6", classes=2, width=0.0625)
     write = graphs.write
 
-    def other(model, path, front):
+    def other(model, path, whole):
         torch.nn.init.ones_(model.fc_audioset.bias)
-        graph = write(model, path, front)
+        graph = write(model, path, whole)
         torch.nn.init.zeros_(model.fc_audioset.bias)
         return graph
 

@@ -16,7 +16,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,13 +39,13 @@ FASTEST = {
     ("cuda", "bf16"): ("compile", "folded"),
     ("cuda", "tf32"): ("compile", "folded"),
 }
-# families that spend their time on 3 x 3 convolutions, for which ncnn is faster still, by precision
-WINOGRAD = {"fp32": ("CNN", "ResNet", "Wavegram"), "bf16": ("CNN",)}
-ONE_AXIS = ("1D CNN",)  # families whose convolutions OpenVINO computes fastest in any precision
+# what is faster still on the CPU in float32, by architecture or family; OpenVINO where it takes less than a GiB, since
+# it keeps weights twice
+FASTER = {"Cnn6": "openvino", "LeeNet11": "openvino", "LeeNet24": "openvino", "DaiNet19": "openvino"}
+FASTER |= {"ResNet54": "onnxruntime"} | dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-AT_ONCE = 32 * 32_000  # samples: with more, the front end is worth all threads
 KEPT = 5  # models whose engine files stay in the cache folder; CNN14's have up to 1.3 GB
 
 
@@ -108,55 +107,43 @@ class GraphEngine:
 
     def __init__(self, settings: PannsModel, path: Path, kind: str, precision: str):
         from pannslib.features import LogMel
+        from pannslib.inference.front_end import ParallelLogMel
         from pannslib.inference.graphs import inputs_of
 
         runtime = RUNTIMES[kind]
         self.name, self.precision, self.device = kind, precision, torch.device("cpu")
-        self.inputs = inputs_of(settings, runtime.front)
-        self.log_mel = LogMel(settings.front_end).eval() if self.inputs != ("waveform",) else None
-        outputs = 3 if settings.classifies_frames else 2
-        self.run = runtime.load(path, precision, len(self.inputs), outputs)
+        self.inputs = inputs_of(settings)
+        self.log_mel = ParallelLogMel(LogMel(settings.front_end)) if "log_mel" in self.inputs else None
+        self.framewise = settings.framewise if settings.classifies_frames else None
+        self.run = runtime.load(path, precision, len(self.inputs), 3 if self.framewise else 2)
 
-    @torch.inference_mode()
     def __call__(self, waveform: np.ndarray) -> Prediction:
-        from pannslib.inference.graphs import given_for
-
-        with _one_thread() if waveform.size <= AT_ONCE else nullcontext():
-            given = given_for(self.inputs, self.log_mel, torch.from_numpy(waveform))
-        logits, embedding, *framewise = self.run({name: tensor.numpy() for name, tensor in given.items()})
+        given = {"waveform": waveform}
+        if self.log_mel:
+            given["log_mel"] = self.log_mel(torch.from_numpy(waveform)).numpy()
+        logits, embedding, *segmentwise = self.run({name: given[name] for name in self.inputs})
         with np.errstate(over="ignore"):
             probability = 1 / (1 + np.exp(-logits))
-        return Prediction(probability, embedding, framewise[0] if framewise else None)
-
-
-@contextmanager
-def _one_thread():
-    """PyTorch on one thread: its others would wait by spinning for milliseconds, on cores that the runtime needs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        framewise = None
+        if self.framewise:
+            framewise = self.framewise(torch.from_numpy(segmentwise[0]), given["log_mel"].shape[2]).numpy()
+        return Prediction(probability, embedding, framewise)
 
 
 def choose(settings: PannsModel, device: str, precision: str, engine: str = "auto") -> str:
     """The engine that computes a model: the one that is asked for, or the fastest of those that are installed."""
     if engine != "auto":
         return engine
-    order = fastest(device, precision, registry.architecture(settings.name).family)
-    return next((name for name in order if available(name)), "folded")
+    return next((name for name in fastest(device, precision, settings.name) if available(name)), "folded")
 
 
-def fastest(device: str, precision: str, family: str) -> tuple[str, ...]:
-    """The engines for a family of architectures, the fastest first."""
+def fastest(device: str, precision: str, architecture: str) -> tuple[str, ...]:
+    """The engines for an architecture, the fastest first."""
     order = FASTEST.get((device, precision), ())  # none where `create` refuses the precision
-    first = ()
-    if device == "cpu" and family in WINOGRAD.get(precision, ()) and not (precision == "bf16" and has_amx()):
-        first = ("ncnn",)
-    elif device == "cpu" and family in ONE_AXIS:
-        first = ("openvino",)
-    return (*first, *(name for name in order if name not in first))
+    if (device, precision) != ("cpu", "fp32"):
+        return order
+    first = FASTER.get(architecture) or FASTER.get(registry.architecture(architecture).family) or order[0]
+    return (first, *(name for name in order if name != first))
 
 
 def create(
@@ -192,8 +179,7 @@ def create(
             f"The engine {engine} computes on the CPU, in {' or '.join(RUNTIMES[engine].precisions)}; asked was "
             f"{precision}."
         )
-    family = registry.architecture(settings.name).family
-    wanted = fastest(device, precision, family) if engine == "auto" else (engine, "folded")
+    wanted = fastest(device, precision, settings.name) if engine == "auto" else (engine, "folded")
     if precision == "bf16" and device == "cpu" and not has_bf16():
         explain("this processor has no bf16 instructions, so that bf16 is not faster than fp32 here.")
     reasons = []
@@ -227,10 +213,10 @@ def _make(name, model, settings, key, device, precision, folder):
     missing = [package for package in runtime.packages if not installed(package)]
     if missing:
         raise _Unavailable(f"{' and '.join(missing)} isn't installed ({GET_FAST})")
-    path = graph_file(name, settings, key, folder)
+    path = graph_file(name, settings, key, folder, precision)
     new = not path.is_file()
     if new:
-        runtime.write(model(), path)
+        runtime.write(model(), path, precision)
         forget_old(folder)
     else:
         os.utime(path.parent)
@@ -244,9 +230,9 @@ def _make(name, model, settings, key, device, precision, folder):
         raise
 
 
-def graph_file(name: str, settings: PannsModel, key: str, folder: Path) -> Path:
+def graph_file(name: str, settings: PannsModel, key: str, folder: Path, precision: str) -> Path:
     """Where the graph of a runtime is kept."""
-    return folder / f"{settings.name}-{key}" / RUNTIMES[name].file
+    return folder / f"{settings.name}-{key}" / RUNTIMES[name].file.format(precision=precision)
 
 
 @torch.inference_mode()
@@ -279,11 +265,6 @@ def installed(package: str) -> bool:
 def has_bf16() -> bool:
     """Whether the processor multiplies in bf16 (AVX512-BF16 or AMX)."""
     return bool(BF16_FLAGS & processor_flags())
-
-
-def has_amx() -> bool:
-    """Whether the processor multiplies bf16 matrices in tiles, which is several times faster still."""
-    return "amx_bf16" in processor_flags()
 
 
 def explain(sentence: str) -> None:

@@ -3,9 +3,8 @@
 In evaluation mode a batch norm multiplies and adds by channel. After a convolution the factor goes into its weights
 and the summand into its bias; that of the log-mel (``bn0``) follows the front end without axes going there and back.
 An average pooling between convolution and batch norm commutes with it; where a depthwise or a first convolution of
-3 x 3 comes before a pooling of 2 x 2, both are one convolution of 4 x 4 with stride 2. Where only two bands are left of
-the mel bins, a third of what a 3 x 3 convolution multiplies is padding, which can be left out. Nothing else of a model
-changes, so that what a folded one gives is the same but for float32 rounding.
+3 x 3 comes before a pooling of 2 x 2, both are one convolution of 4 x 4 with stride 2. Nothing else of a model changes,
+so that what a folded one gives is the same but for float32 rounding.
 """
 
 import copy
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pannslib.inference.rearranging import WAYS
 from pannslib.models.base import PannsModel
-from pannslib.models.layers import ConvBlock
 from pannslib.models.log_mel import LogMelInput
 
 # the batch norm that follows a convolution is named after it: conv2 and bn2, downsample and bn_downsample
@@ -23,12 +22,13 @@ PAIRS = {"pre_conv0": "pre_bn0", "downsample": "bn_downsample"} | {f"conv{index}
 
 
 @torch.no_grad()
-def fold(model: PannsModel, two_bands: bool = False) -> PannsModel:
+def fold(model: PannsModel, rearranged: tuple[str, ...] = ()) -> PannsModel:
     """A copy of a model, in evaluation mode, with batch norms and poolings folded into the convolutions before them.
 
-    With ``two_bands`` blocks that see two bands are convolved along time alone (`TwoBands`): fewer multiplications
-    with a third more weights, which pays in OpenVINO (a fifth of CNN14's time) and not where weights are the limit.
-    It has other parameters than the published architecture, so that it can be used but not trained or saved as one.
+    Args:
+        model: any architecture.
+        rearranged: ways of `rearranging.WAYS` to compute convolutions with fewer multiplications. Such a model has
+            other parameters than the published architecture, so that it can be used but not trained or saved as one.
     """
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
@@ -42,8 +42,8 @@ def fold(model: PannsModel, two_bands: bool = False) -> PannsModel:
                 setattr(module, norm, nn.Identity())
     if isinstance(model, LogMelInput) and type(model).normalise is LogMelInput.normalise and hasattr(model, "bn0"):
         model.log_mel, model.bn0 = Normalised(model.log_mel, model.bn0), nn.Identity()
-    if two_bands:
-        _fold_two_bands(model)
+    for way in rearranged:
+        WAYS[way](model)
     return model.requires_grad_(False)
 
 
@@ -59,68 +59,6 @@ class Normalised(nn.Module):
 
     def forward(self, waveform: torch.Tensor | None) -> torch.Tensor:
         return self.front(waveform) * self.factor + self.shift
-
-
-class TwoBands(nn.Module):
-    """A block of 3 x 3 convolutions on two bands, as convolutions along time on twice the channels.
-
-    (batch, inputs, frames, 2) -> (batch, outputs, frames, 2). A band sees itself and the other one; the third column
-    of each kernel would meet padding alone.
-    """
-
-    def __init__(self, block: ConvBlock):
-        super().__init__()
-        # a convolution a band: an engine that keeps weights in its own order has the half of them twice at a time
-        self.layers = nn.ModuleList(self._bands(getattr(block, f"conv{index}")) for index in range(1, block.depth + 1))
-
-    @staticmethod
-    def _bands(conv: nn.Conv2d) -> nn.ModuleList:
-        below, same, above = conv.weight.unbind(dim=3)  # (outputs, inputs, 3), what a band takes from which
-        bands = nn.ModuleList()
-        for weight in (torch.cat([same, above], dim=1), torch.cat([below, same], dim=1)):
-            band = nn.Conv2d(2 * conv.in_channels, conv.out_channels, (3, 1), padding=(1, 0))
-            band.weight.copy_(weight[..., None])
-            band.bias.copy_(conv.bias)
-            bands.append(band)
-        return bands
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        low, high = x[..., :1], x[..., 1:]
-        for layer in self.layers:
-            x = torch.cat([low, high], dim=1)  # (batch, 2 * inputs, frames, 1)
-            low, high = (F.relu_(band(x)) for band in layer)
-        return torch.cat([low, high], dim=3)
-
-
-def _fold_two_bands(model: PannsModel) -> None:
-    """Put `TwoBands` where a folded block of 3 x 3 convolutions sees two bands; a short clip tells which do."""
-    narrow, hooks = set(), []
-    for name, block in model.named_modules():
-        if isinstance(block, ConvBlock) and _is_plain(block):
-            hooks.append(block.register_forward_pre_hook(lambda _, args, name=name: _note(narrow, name, args[0])))
-    if hooks:
-        model(torch.zeros(1, max(model.least_samples, model.sample_rate), device=next(model.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    for name in narrow:
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, TwoBands(model.get_submodule(name)))
-
-
-def _is_plain(block: ConvBlock) -> bool:
-    """Whether a block has 3 x 3 convolutions alone, without stride or dilation, their batch norms folded."""
-    convolutions = [getattr(block, f"conv{index}") for index in range(1, block.depth + 1)]
-    return all(
-        isinstance(conv, nn.Conv2d)
-        and (conv.kernel_size, conv.stride, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
-        and conv.bias is not None
-        for conv in convolutions
-    )
-
-
-def _note(narrow: set[str], name: str, x: torch.Tensor) -> None:
-    if x.shape[3] == 2:
-        narrow.add(name)
 
 
 def _fold_sequence(sequence: nn.Sequential) -> None:

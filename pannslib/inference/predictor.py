@@ -140,7 +140,9 @@ class Predictor:
     def _is_prepared(self, engine: str, key: str, folder: Path) -> bool:
         """Whether the graph that will be computed is there; with none to come there is nothing to prepare."""
         name = engines.choose(self._settings, self._device, self.precision, engine)
-        return name not in engines.RUNTIMES or engines.graph_file(name, self._settings, key, folder).is_file()
+        if name not in engines.RUNTIMES:
+            return True
+        return engines.graph_file(name, self._settings, key, folder, self.precision).is_file()
 
     def _prepare(self, engine: str) -> None:
         """Let another process write the engine's files, which for a moment takes several times the weights' memory.

@@ -2,14 +2,15 @@
 
 | runtime | its graph | precisions | fast at |
 |---|---|---|---|
-| "ncnn" | its own, made by pnnx, from the log-mel on | fp32, bf16 | 3 x 3 convolutions, by Winograd's method |
-| "onnxruntime" | ONNX, from the spectrum on | fp32 | everything else |
-| "openvino" | the same, blocks on two bands along time | fp32, bf16 | bf16, most of all where the processor has AMX |
+| "ncnn" | its own, made by pnnx | fp32 | 3 x 3 convolutions, by Winograd's method |
+| "onnxruntime" | ONNX | fp32 | 1 x 1 convolutions |
+| "openvino" | ONNX, rearranged (`rearranging`) | fp32, bf16 | everything else |
+
+All take the log-mel, or what else `graphs.inputs_of` says.
 """
 
 import os
 import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -34,21 +35,34 @@ class Runtime:
     Attributes:
         packages: what must be installed.
         precisions: "fp32", "bf16".
-        front: of `graphs.FRONTS`, how much of the front end is outside of the graph.
-        file: of the graph, in a model's folder.
-        write: (model, path) -> None.
+        file: of the graph, in a model's folder; "{precision}" in it is replaced.
+        write: (model, path, precision) -> None.
         load: (path, precision, number of inputs, number of outputs) -> what computes.
     """
 
     packages: tuple[str, ...]
     precisions: tuple[str, ...]
-    front: str
     file: str
-    write: Callable[[PannsModel, Path], None]
+    write: Callable[[PannsModel, Path, str], None]
     load: Callable[[Path, str, int, int], Run]
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _move(made: Path, path: Path) -> None:
+    """Give a graph and its weights their names, the graph last: where it is, all is."""
+    os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+    os.replace(made, path)
+
+
 # --- ONNX Runtime ------------------------------------------------------------------------------------------------
+
+
+def _write_onnxruntime(model: PannsModel, path: Path, precision: str) -> None:
+    graphs.write(model, path, whole=False)
 
 
 def _load_onnxruntime(path: Path, precision: str, inputs: int, outputs: int) -> Run:
@@ -92,6 +106,20 @@ def _options(onnxruntime):
 # --- OpenVINO ----------------------------------------------------------------------------------------------------
 
 
+def _write_openvino(model: PannsModel, path: Path, precision: str) -> None:
+    """Write OpenVINO's own form of a graph, ``path`` and the weights beside it, all or nothing."""
+    import openvino
+
+    # Winograd's method in bf16 would round more often, and isn't faster there
+    winograd = ("winograd",) if precision == "fp32" else ()
+    with tempfile.TemporaryDirectory(dir=_made(path.parent)) as name:
+        graph, made = Path(name) / "graph.onnx", Path(name) / "made.xml"
+        graphs.write(model, graph, whole=False, rearranged=("two_bands", *winograd, "turned"))
+        # for bf16 weights in half precision, more than it keeps of them: the file, and what it takes when it is loaded
+        openvino.save_model(openvino.Core().read_model(graph), made, compress_to_fp16=precision == "bf16")
+        _move(made, path)
+
+
 def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     import openvino
 
@@ -116,10 +144,9 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 # products cheap, it pays no more (measured on two cores at batch 1), and CNN14 would take more than a GiB
 MOST_WEIGHTS = 2**22
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
-WAITING = "OMP_WAIT_POLICY"
 
 
-def _write_ncnn(model: PannsModel, path: Path) -> None:
+def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
     """Let pnnx make ncnn's files of a model, ``path`` and the weights beside it, all or nothing.
 
     Raises:
@@ -127,7 +154,7 @@ def _write_ncnn(model: PannsModel, path: Path) -> None:
     """
     import pnnx
 
-    graph, examples = graphs.trace(model, "log_mel", batch=1)
+    graph, examples = graphs.trace(model, whole=False, batch=1)
     with tempfile.TemporaryDirectory(dir=_made(path.parent)) as name:
         folder = Path(name)
         with torch.no_grad(), warnings.catch_warnings():
@@ -141,37 +168,14 @@ def _write_ncnn(model: PannsModel, path: Path) -> None:
         foreign = [line.split()[0] for line in layers if "." in line.split()[0]]  # operators are PyTorch's by name
         if done.returncode or not layers or foreign:
             raise ValueError(f"pnnx can't translate {foreign[0] if foreign else 'it'}")
-        os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(made, path)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _import_ncnn():
-    """ncnn, its threads told to wait asleep: they spin otherwise, and ten times as long where a core is busy.
-
-    It has an OpenMP library of its own, which reads this when it is loaded; PyTorch's stays as it is.
-    """
-    if "ncnn" in sys.modules:
-        return sys.modules["ncnn"]
-    before = os.environ.get(WAITING)
-    os.environ[WAITING] = before or "PASSIVE"
-    try:
-        import ncnn
-    finally:
-        if before is None:
-            del os.environ[WAITING]
-    return ncnn
+        _move(made, path)
 
 
 def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
-    ncnn = _import_ncnn()
+    import ncnn
+
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
-    net.opt.use_bf16_storage = precision == "bf16"
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
     lines = path.read_text().splitlines()
@@ -203,21 +207,12 @@ def _tuned(line: str) -> str:
     return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= MOST_WEIGHTS else line
 
 
-def _write_onnx(model: PannsModel, path: Path) -> None:
-    graphs.write(model, path, "spectrum")
-
-
-def _write_two_bands(model: PannsModel, path: Path) -> None:
-    graphs.write(model, path, "spectrum", two_bands=True)
-
-
-BOTH = ("fp32", "bf16")
 RUNTIMES = {
-    "ncnn": Runtime(("ncnn", "pnnx"), BOTH, "log_mel", "ncnn.param", _write_ncnn, _load_ncnn),
-    "onnxruntime": Runtime(
-        ("onnx", "onnxruntime"), ("fp32",), "spectrum", "graph.onnx", _write_onnx, _load_onnxruntime
+    "ncnn": Runtime(("ncnn", "pnnx"), ("fp32",), "ncnn.param", _write_ncnn, _load_ncnn),
+    "onnxruntime": Runtime(("onnx", "onnxruntime"), ("fp32",), "folded.onnx", _write_onnxruntime, _load_onnxruntime),
+    "openvino": Runtime(
+        ("onnx", "openvino"), ("fp32", "bf16"), "openvino_{precision}.xml", _write_openvino, _load_openvino
     ),
-    "openvino": Runtime(("onnx", "openvino"), BOTH, "spectrum", "two_bands.onnx", _write_two_bands, _load_openvino),
 }
 
 
