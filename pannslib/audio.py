@@ -295,6 +295,27 @@ def _wav_shortfall(path: Path, log: str) -> str | None:
     return None
 
 
+def mark_open_end(path: Path) -> None:
+    """Let a WAV file end where its bytes do, if its header says that there is no sound, and yet there are bytes.
+
+    So programs write that begin before they know the length, into a pipe, which can't go back to its header.
+    """
+    with open(path, "r+b") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return
+        while len(header := file.read(8)) == 8:
+            size = struct.unpack("<I", header[4:])[0]
+            if header[:4] == b"data":
+                start, after = file.tell(), file.read(8)
+                another = len(after) == 8 and start + 8 + struct.unpack("<I", after[4:])[0] == path.stat().st_size
+                if size == 0 and after and not another:  # another chunk would end where the file ends
+                    file.seek(start - 4)
+                    file.write(b"\xff" * 4)
+                return
+            file.seek(size + size % 2, os.SEEK_CUR)
+
+
 def _ogg_shortfall(path: Path, log: str) -> str | None:
     """Whether an Ogg file lacks its last page: one that is marked as the end of the stream and is all there."""
     length = path.stat().st_size

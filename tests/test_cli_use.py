@@ -39,6 +39,16 @@ def test_a_pipe_in_and_json_out(folder):
     assert result.returncode == 0
 
 
+def test_a_wav_whose_header_was_written_before_its_sound(folder):
+    sound = bytearray((folder / "clip ñ.wav").read_bytes())
+    expected = panns(folder, "tag", "-", "--checkpoint", "tag.safetensors", "--json", input=bytes(sound))
+    place = sound.index(b"data") + 4
+    sound[4:8] = sound[place : place + 4] = bytes(4)
+    result = panns(folder, "tag", "-", "--checkpoint", "tag.safetensors", "--json", input=bytes(sound))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == expected.stdout
+
+
 @pytest.mark.parametrize(("content", "words"), [(b"", b"Nothing came"), (b"RIFF", b"the pipe (-)")])
 def test_a_pipe_that_closes_early(folder, content, words):
     result = panns(folder, "tag", "-", "--checkpoint", "tag.safetensors", input=content)

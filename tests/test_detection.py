@@ -104,7 +104,9 @@ def test_a_tenth_of_a_second_and_silence(detector):
 
 def test_several_clips_and_what_cannot_be_used(detector, recording, tmp_path):
     (tmp_path / "bad.wav").write_text("no sound")
-    events = detector.detect([recording, tmp_path / "bad.wav", (noise(1, 1, 8000)[0], 8000)], 0, progress=False)
+    clips = [recording, tmp_path / "bad.wav", (noise(1, 1, 8000)[0], 8000)]
+    with pytest.warns(UserWarning, match=r"1 of 3 clips couldn't be used"):
+        events = detector.detect(clips, 0, progress=False)
     assert events["clip"].unique().tolist() == [str(recording), "array 2"]
     assert list(events.skipped) == [str(tmp_path / "bad.wav")]
     folder = events.save(tmp_path / "labels.txt")

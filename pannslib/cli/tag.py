@@ -136,12 +136,15 @@ def _readable(clips: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         raise PannsError("The pipe (-) can be read once only.")
     if sys.stdin is None or sys.stdin.isatty():
         raise PannsError("- reads a sound file from a pipe, but there is none: cat clip.wav | panns tag -")
+    from pannslib.audio import mark_open_end
+
     with tempfile.TemporaryDirectory(prefix="panns-") as folder:
         path = Path(folder) / "pipe"
         with open(path, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         if not path.stat().st_size:
             raise AudioError("Nothing came through the pipe. Does the command before it fail?")
+        mark_open_end(path)
         try:
             yield [str(path) if clip == STDIN else clip for clip in clips], {str(path): STDIN}
         except AudioError as fault:

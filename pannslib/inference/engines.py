@@ -42,7 +42,7 @@ FASTEST = {
 # what is faster still on the CPU in float32, by architecture or family; OpenVINO where it takes less than a GiB, since
 # it keeps weights twice
 FASTER = {"Cnn6": "openvino", "LeeNet11": "openvino", "LeeNet24": "openvino", "DaiNet19": "openvino"}
-FASTER |= {"ResNet54": "onnxruntime"} | dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
+FASTER |= dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}

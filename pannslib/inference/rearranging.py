@@ -1,11 +1,12 @@
-"""Convolutions as OpenVINO computes them faster, with the same results.
+"""Convolutions as engines compute them faster, or in less memory, with the same results.
 
 "two_bands": where two bands are left of the mel bins, a third of what a 3 x 3 convolution multiplies is padding, which
 can be left out. "winograd": a 5 x 5 convolution is, for 4 x 4 places, a product of 8 x 8 numbers for each pair of
 channels, where its definition has 400 (Lavin and Gray 2016, Fast algorithms for convolutional neural networks).
 "turned": OpenVINO computes neighbours along the last axis together, of which there are few where that is the mel bins;
 narrow convolutions get time as their last axis. Of 10 s at batch 1 on two cores the second saves half of CNN6's time in
-float32, the others a quarter of CNN14's in bf16.
+float32, the others a quarter of CNN14's in bf16. "halved": ncnn holds a convolution's weights three times while it
+loads them; the largest of CNN14 has nearly half of all weights.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ TILE = 4  # places along an axis that are computed together
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # where Winograd's polynomials are taken, besides infinity; the first of them
 LEAST_INPUTS, MOST_WEIGHTS = {3: 128, 5: 64}, 2**23  # of a convolution for which Winograd's method pays
 MOST_BANDS = 8  # of a convolution that is turned
+MUCH = 2**25  # weights of a convolution that is halved
 
 
 class TwoBands(nn.Module):
@@ -188,4 +190,28 @@ def _use_winograd(model: PannsModel) -> None:
             _replace(model, name, Winograd)
 
 
-WAYS = {"two_bands": _use_two_bands, "winograd": _use_winograd, "turned": _turn}
+class Halved(nn.Module):
+    """A convolution as two, each with half of the outputs: (batch, inputs, ...) -> (batch, outputs, ...)."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        sizes = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        self.halves = nn.ModuleList()
+        for weight, bias in zip(conv.weight.chunk(2), conv.bias.chunk(2), strict=True):
+            half = nn.Conv2d(conv.in_channels, len(weight), *sizes)
+            half.weight.copy_(weight)
+            half.bias.copy_(bias)
+            self.halves.append(half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([half(x) for half in self.halves], dim=1)
+
+
+def _halve(model: PannsModel) -> None:
+    """Put `Halved` where a folded convolution has very many weights."""
+    for name, conv in list(model.named_modules()):
+        if _is_plain(conv, 3) and conv.weight.numel() >= MUCH:
+            _replace(model, name, Halved)
+
+
+WAYS = {"two_bands": _use_two_bands, "winograd": _use_winograd, "turned": _turn, "halved": _halve}

@@ -140,9 +140,9 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 
 # --- ncnn --------------------------------------------------------------------------------------------------------
 
-# Winograd's method multiplies less often and reads more: up to four times the weights. Where these are many, or the
-# products cheap, it pays no more (measured on two cores at batch 1), and CNN14 would take more than a GiB
-MOST_WEIGHTS = 2**22
+# Winograd's method multiplies less often and keeps and reads more: four times the weights. So it is for the first
+# convolutions, which have the most places and the fewest weights, up to so many in all, and no network needs a GiB
+MOST_WEIGHTS = 2**23
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 
 
@@ -154,7 +154,7 @@ def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
     """
     import pnnx
 
-    graph, examples = graphs.trace(model, whole=False, batch=1)
+    graph, examples = graphs.trace(model, whole=False, batch=1, rearranged=("halved",))
     with tempfile.TemporaryDirectory(dir=_made(path.parent)) as name:
         folder = Path(name)
         with torch.no_grad(), warnings.catch_warnings():
@@ -178,9 +178,9 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     net.opt.num_threads = torch.get_num_threads()
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
-    lines = path.read_text().splitlines()
-    tuned = [*lines[:2], *(_tuned(line) for line in lines[2:])]
-    if net.load_param_mem("\n".join(tuned) + "\n") or net.load_model(str(path.with_suffix(".bin"))):
+    if net.load_param_mem("\n".join(_tuned(path.read_text().splitlines())) + "\n") or net.load_model(
+        str(path.with_suffix(".bin"))
+    ):
         raise ValueError(f"{path} is damaged")
 
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -196,15 +196,21 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     return run
 
 
-def _tuned(line: str) -> str:
-    """A layer of a ``.param`` file; a convolution that Winograd's method would slow down goes without it."""
-    kind, _, blobs_in, blobs_out, *rest = line.split()
-    if kind != "Convolution":
-        return line
-    settings = dict(entry.split("=") for entry in rest[int(blobs_in) + int(blobs_out) :])
-    outputs, weights, kernel = int(settings["0"]), int(settings["6"]), int(settings["1"])
-    has_one_input = weights == outputs * kernel * int(settings.get("11", kernel))
-    return f"{line} {WITHOUT_WINOGRAD}" if has_one_input or weights >= MOST_WEIGHTS else line
+def _tuned(lines: list[str]) -> list[str]:
+    """The lines of a ``.param`` file; convolutions for which Winograd's method doesn't pay go without it."""
+    tuned, total = [], 0
+    for line in lines:
+        words = line.split()
+        if words[0] == "Convolution":
+            settings = dict(entry.split("=") for entry in words[4 + int(words[2]) + int(words[3]) :])
+            outputs, weights, kernel = int(settings["0"]), int(settings["6"]), int(settings["1"])
+            has_one_input = weights == outputs * kernel * int(settings.get("11", kernel))
+            if has_one_input or total + weights > MOST_WEIGHTS:
+                line += f" {WITHOUT_WINOGRAD}"
+            elif kernel > 1:
+                total += weights
+        tuned.append(line)
+    return tuned
 
 
 RUNTIMES = {
