@@ -463,6 +463,8 @@ def browser(tmp_path):
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    # a window that nobody looks at has no focus, and without one Lab has no current notebook
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     yield driver
     driver.quit()
 
@@ -487,7 +489,10 @@ def test_in_a_real_jupyterlab_in_a_real_browser(browser, request, tmp_path):
 
     browser.get(request.getfixturevalue("lab"))
     wait(lambda: script("return document.querySelector('.jp-Notebook .jp-Cell') && !!window.jupyterapp"))
-    wait(lambda: script("return window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status") == "idle")
+    notebook = "[...window.jupyterapp.shell.widgets('main')].find(widget => widget.sessionContext)"
+    wait(lambda: script(f"return {notebook}.sessionContext.session.kernel.status") == "idle")
+    all_of(".jp-Notebook .jp-Cell .cm-content")[0].click()
+    wait(lambda: script("return window.jupyterapp.shell.currentWidget?.sessionContext?.path") == "explore.ipynb")
     script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     wait(lambda: script("return document.querySelectorAll('.panns-results-explorer audio').length") >= 3)
     assert "interactive: True" in browser.find_element(By.CSS_SELECTOR, ".jp-OutputArea").text
