@@ -114,6 +114,7 @@ def write(table: pd.DataFrame, options, name: str) -> None:
 def draw_cost(table: pd.DataFrame, path: Path) -> None:
     """Milliseconds a clip against clip length and against batch, a line a way."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     report.use_style()
     names = list(dict.fromkeys(table["model"]))
@@ -132,6 +133,8 @@ def draw_cost(table: pd.DataFrame, path: Path) -> None:
             ticks = sorted(part[by].unique())
             ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.minorticks_off()
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
         row[0].legend(title="engine, precision", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
