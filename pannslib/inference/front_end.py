@@ -6,6 +6,7 @@ each of which PyTorch has one thread; and those that PyTorch has from earlier wo
 """
 
 import ctypes
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -58,7 +59,9 @@ class ParallelLogMel:
         others = [_pool(threads).submit(self._work, frames, log_mel, parts) for _ in range(1, min(threads, len(parts)))]
         self._work(frames, log_mel, parts)
         for other in others:
-            other.result()
+            # whoever hasn't begun by now finds nothing left, and in a forked process would never begin
+            if not other.cancel():
+                other.result()
         return log_mel
 
     @torch.inference_mode()
@@ -82,7 +85,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 # found where PyTorch has loaded OpenMP for all to see, as it does on Linux
-_pause = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+_pause = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
 
 
 def _send_threads_away() -> None:

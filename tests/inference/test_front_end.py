@@ -1,5 +1,6 @@
 """The log-mel of several threads is that of PyTorch's front end."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -42,6 +43,20 @@ def test_several_callers_do_not_mix_their_clips(monkeypatch):
         given = list(pool.map(parallel, clips))
     for clip, one in zip(clips, given, strict=True):
         torch.testing.assert_close(one, log_mel(clip), atol=2e-5, rtol=0)
+
+
+def test_threads_that_never_come_are_not_waited_for():
+    """As in a process that was forked, where the pool's threads are gone."""
+    log_mel, waveform, gate = LogMel(FrontEnd()).eval(), torch.rand(1, 320_000), threading.Event()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        busy = front_end._pool(2).submit(gate.wait, 60)
+        torch.testing.assert_close(ParallelLogMel(log_mel)(waveform), log_mel(waveform), atol=2e-5, rtol=0)
+        assert not busy.done()
+    finally:
+        gate.set()
+        torch.set_num_threads(before)
 
 
 def test_too_short_clips_are_refused():
