@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -281,18 +282,23 @@ def _wav_shortfall(path: Path, log: str) -> str | None:
     length, long_size = path.stat().st_size, 0
     with open(path, "rb") as file:
         order = ">" if file.read(12).startswith(b"RIFX") else "<"
-        while len(header := file.read(8)) == 8:
-            size = struct.unpack(f"{order}I", header[4:])[0]
-            if header[:4] == b"ds64":
+        for name, size in _chunks(file, order):
+            if name == b"ds64":
                 long_size = struct.unpack("<Q", file.read(16)[8:])[0]
-                file.seek(-16, os.SEEK_CUR)
-            if header[:4] == b"data":
+            if name == b"data":
                 promised = size if size < UNKNOWN_SIZE else long_size
                 held = length - file.tell()
                 # a file that lacks no more than a padding byte is whole
                 return _missing_bytes(promised, held) if promised > held + 1 else None
-            file.seek(size + size % 2, os.SEEK_CUR)
     return None
+
+
+def _chunks(file: BinaryIO, order: str) -> Iterator[tuple[bytes, int]]:
+    """Name and size of each chunk of a RIFF file from here on; the file stands at the chunk's content meanwhile."""
+    while len(header := file.read(8)) == 8:
+        size, start = struct.unpack(f"{order}I", header[4:])[0], file.tell()
+        yield header[:4], size
+        file.seek(start + size + size % 2)
 
 
 def mark_open_end(path: Path) -> None:
@@ -304,16 +310,14 @@ def mark_open_end(path: Path) -> None:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
             return
-        while len(header := file.read(8)) == 8:
-            size = struct.unpack("<I", header[4:])[0]
-            if header[:4] == b"data":
+        for name, size in _chunks(file, "<"):
+            if name == b"data":
                 start, after = file.tell(), file.read(8)
                 another = len(after) == 8 and start + 8 + struct.unpack("<I", after[4:])[0] == path.stat().st_size
                 if size == 0 and after and not another:  # another chunk would end where the file ends
                     file.seek(start - 4)
                     file.write(b"\xff" * 4)
                 return
-            file.seek(size + size % 2, os.SEEK_CUR)
 
 
 def _ogg_shortfall(path: Path, log: str) -> str | None:

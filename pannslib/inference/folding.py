@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pannslib.inference.rearranging import WAYS
+from pannslib.inference.rearranging import WAYS, with_weight
 from pannslib.models.base import PannsModel
 from pannslib.models.log_mel import LogMelInput
 
@@ -87,7 +87,7 @@ def _with_norm(conv: nn.Module, norm: nn.Module) -> nn.Module:
     bias = norm.bias - norm.running_mean * factor
     if conv.bias is not None:
         bias = bias + conv.bias * factor
-    return _like(conv, conv.weight * factor.reshape(-1, *[1] * (conv.weight.ndim - 1)), bias)
+    return with_weight(conv, conv.weight * factor.reshape(-1, *[1] * (conv.weight.ndim - 1)), bias)
 
 
 def _few_inputs(conv: nn.Module) -> bool:
@@ -98,23 +98,4 @@ def _few_inputs(conv: nn.Module) -> bool:
 def _with_pooling(conv: nn.Conv2d) -> nn.Conv2d:
     """A convolution that does what one of 3 x 3 with stride 1 and an average pooling of 2 x 2 after it do."""
     weight = F.conv2d(F.pad(conv.weight, (1, 1, 1, 1)), torch.full((1, 1, 2, 2), 0.25))  # (outputs, 1, 4, 4)
-    return _like(conv, weight, conv.bias, kernel=4, stride=2)
-
-
-def _like(
-    conv: nn.Module, weight: torch.Tensor, bias: torch.Tensor, kernel: int | None = None, stride: int | None = None
-) -> nn.Module:
-    """A convolution with this weight and bias, otherwise as ``conv``."""
-    new = type(conv)(
-        conv.in_channels,
-        conv.out_channels,
-        kernel or conv.kernel_size,
-        stride or conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        bias=True,
-    )
-    new.weight.copy_(weight)
-    new.bias.copy_(bias)
-    return new
+    return with_weight(conv, weight, conv.bias, stride=2)

@@ -26,6 +26,16 @@ MOST_BANDS = 8  # of a convolution that is turned
 MUCH = 2**25  # weights of a convolution that is halved
 
 
+def with_weight(conv: nn.Module, weight: Tensor, bias: Tensor, **sizes) -> nn.Module:
+    """A convolution with this weight and bias, and these of stride, padding and dilation, otherwise as ``conv``."""
+    sizes = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation} | sizes
+    outputs, inputs, *kernel = weight.shape
+    new = type(conv)(inputs * conv.groups, outputs, tuple(kernel), groups=conv.groups, **sizes)
+    new.weight.copy_(weight)
+    new.bias.copy_(bias)
+    return new
+
+
 class TwoBands(nn.Module):
     """A block of 3 x 3 convolutions on two bands, as convolutions along time on twice the channels.
 
@@ -43,10 +53,7 @@ class TwoBands(nn.Module):
         below, same, above = conv.weight.unbind(dim=3)  # (outputs, inputs, 3), what a band takes from which
         bands = nn.ModuleList()
         for weight in (torch.cat([same, above], dim=1), torch.cat([below, same], dim=1)):
-            band = nn.Conv2d(2 * conv.in_channels, conv.out_channels, (3, 1), padding=(1, 0))
-            band.weight.copy_(weight[..., None])
-            band.bias.copy_(conv.bias)
-            bands.append(band)
+            bands.append(with_weight(conv, weight[..., None], conv.bias, padding=(1, 0)))
         return bands
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,10 +81,8 @@ class Turned(nn.Module):
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
-        sizes = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        self.conv = nn.Conv2d(conv.in_channels, conv.out_channels, *(size[::-1] for size in sizes))
-        self.conv.weight.copy_(conv.weight.transpose(2, 3))
-        self.conv.bias.copy_(conv.bias)
+        sizes = {name: getattr(conv, name)[::-1] for name in ("stride", "padding", "dilation")}
+        self.conv = with_weight(conv, conv.weight.transpose(2, 3), conv.bias, **sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x.transpose(2, 3)).transpose(2, 3)
@@ -148,6 +153,8 @@ def winograd_matrices(kernel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 class Winograd(nn.Module):
     """A convolution of stride 1 by Winograd's method: (batch, inputs, frames, bands) -> (batch, outputs, ...)."""
 
+    halves = slice(TILE), slice(TILE, None)  # of a tile along an axis: its own places, and those of the next one
+
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         self.kernel, self.channels = conv.kernel_size[0], conv.out_channels
@@ -156,13 +163,11 @@ class Winograd(nn.Module):
         weight = torch.from_numpy(kernels) @ conv.weight.double() @ torch.from_numpy(kernels.T)
         self.register_buffer("weight", weight.permute(2, 3, 1, 0).flatten(0, 1).float().contiguous())
         self.register_buffer("bias", conv.bias.clone())
-        # a tile comes in four parts, see _parts
+        # `forward` puts a tile together from four parts
         places = np.arange(size * size).reshape(size, size)
-        order = np.concatenate([places[rows, columns].ravel() for rows in self._halves for columns in self._halves])
+        order = np.concatenate([places[rows, columns].ravel() for rows in self.halves for columns in self.halves])
         self.register_buffer("inputs", torch.from_numpy(np.kron(inputs, inputs)[:, order]).float())
         self.register_buffer("outputs", torch.from_numpy(np.kron(outputs, outputs)).float())
-
-    _halves = slice(TILE), slice(TILE, None)  # of a tile along an axis: its own places, and those of the next one
 
     def forward(self, x: Tensor) -> Tensor:
         _, channels, height, width = x.shape
@@ -195,13 +200,8 @@ class Halved(nn.Module):
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
-        sizes = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        self.halves = nn.ModuleList()
-        for weight, bias in zip(conv.weight.chunk(2), conv.bias.chunk(2), strict=True):
-            half = nn.Conv2d(conv.in_channels, len(weight), *sizes)
-            half.weight.copy_(weight)
-            half.bias.copy_(bias)
-            self.halves.append(half)
+        halves = zip(conv.weight.chunk(2), conv.bias.chunk(2), strict=True)
+        self.halves = nn.ModuleList(with_weight(conv, weight, bias) for weight, bias in halves)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([half(x) for half in self.halves], dim=1)

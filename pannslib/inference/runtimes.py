@@ -178,9 +178,8 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     net.opt.num_threads = torch.get_num_threads()
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
-    if net.load_param_mem("\n".join(_tuned(path.read_text().splitlines())) + "\n") or net.load_model(
-        str(path.with_suffix(".bin"))
-    ):
+    layers = "\n".join(_tuned(path.read_text().splitlines())) + "\n"
+    if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
         raise ValueError(f"{path} is damaged")
 
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
