@@ -120,7 +120,7 @@ class GraphEngine:
     def __call__(self, waveform: np.ndarray) -> Prediction:
         given = {"waveform": waveform}
         if self.log_mel:
-            given["log_mel"] = self.log_mel(torch.from_numpy(waveform)).numpy()
+            given["log_mel"] = self.log_mel(waveform)
         logits, embedding, *segmentwise = self.run({name: given[name] for name in self.inputs})
         with np.errstate(over="ignore"):
             probability = 1 / (1 + np.exp(-logits))

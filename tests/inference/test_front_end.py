@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,11 @@ from pannslib.inference import front_end
 from pannslib.inference.front_end import ParallelLogMel
 
 SETTINGS = [*FRONT_ENDS.values(), FrontEnd(mel_bins=128), FrontEnd(mel_bins=3), FrontEnd(fmin=0, fmax=16_000)]
+SETTINGS += [FrontEnd(hop=1_000), FrontEnd(window=1_000), FrontEnd(window=8_192)]  # the kernel lacks the last windows
+
+
+def close(given, expected):
+    np.testing.assert_allclose(given, expected.numpy(), atol=2e-4, rtol=0)
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -30,7 +36,7 @@ def test_the_log_mel_is_the_same(settings, threads, monkeypatch):
     for batch, samples in ((1, settings.least_samples), (3, settings.sample_rate), (2, 100 * settings.hop - 1)):
         waveform = torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) - 0.5
         waveform[-1, samples // 2 :] = 0  # silence has its floor
-        torch.testing.assert_close(parallel(waveform), log_mel(waveform), atol=2e-5, rtol=0)
+        close(parallel(waveform.numpy()), log_mel(waveform))
         assert torch.get_num_threads() == threads
 
 
@@ -40,9 +46,9 @@ def test_several_callers_do_not_mix_their_clips(monkeypatch):
     parallel = ParallelLogMel(log_mel)
     clips = [torch.rand(1, 32_000, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
-        given = list(pool.map(parallel, clips))
+        given = list(pool.map(parallel, [clip.numpy() for clip in clips]))
     for clip, one in zip(clips, given, strict=True):
-        torch.testing.assert_close(one, log_mel(clip), atol=2e-5, rtol=0)
+        close(one, log_mel(clip))
 
 
 def test_threads_that_never_come_are_not_waited_for():
@@ -52,7 +58,7 @@ def test_threads_that_never_come_are_not_waited_for():
     torch.set_num_threads(2)
     try:
         busy = front_end._pool(2).submit(gate.wait, 60)
-        torch.testing.assert_close(ParallelLogMel(log_mel)(waveform), log_mel(waveform), atol=2e-5, rtol=0)
+        close(ParallelLogMel(log_mel)(waveform.numpy()), log_mel(waveform))
         assert not busy.done()
     finally:
         gate.set()
@@ -61,5 +67,4 @@ def test_threads_that_never_come_are_not_waited_for():
 
 def test_too_short_clips_are_refused():
     with pytest.raises(ModelError, match="at least 513"):
-        ParallelLogMel(LogMel(FrontEnd()))(torch.zeros(1, 100))
-    assert torch.get_num_threads() >= 1
+        ParallelLogMel(LogMel(FrontEnd()))(np.zeros((1, 100), np.float32))
