@@ -1,12 +1,11 @@
-"""Convolutions as engines compute them faster, or in less memory, with the same results.
+"""Convolutions as engines compute them faster, with the same results.
 
 "two_bands": where two bands are left of the mel bins, a third of what a 3 x 3 convolution multiplies is padding, which
 can be left out. "winograd": a 5 x 5 convolution is, for 4 x 4 places, a product of 8 x 8 numbers for each pair of
 channels, where its definition has 400 (Lavin and Gray 2016, Fast algorithms for convolutional neural networks).
 "turned": OpenVINO computes neighbours along the last axis together, of which there are few where that is the mel bins;
 narrow convolutions get time as their last axis. Of 10 s at batch 1 on two cores the second saves half of CNN6's time in
-float32, the others a quarter of CNN14's in bf16. "halved": ncnn holds a convolution's weights three times while it
-loads them; the largest of CNN14 has nearly half of all weights.
+float32, the others a quarter of CNN14's in bf16.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,6 @@ TILE = 4  # places along an axis that are computed together
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # where Winograd's polynomials are taken, besides infinity; the first of them
 LEAST_INPUTS, MOST_WEIGHTS = {3: 128, 5: 64}, 2**23  # of a convolution for which Winograd's method pays
 MOST_BANDS = 8  # of a convolution that is turned
-MUCH = 2**25  # weights of a convolution that is halved
 
 
 def with_weight(conv: nn.Module, weight: Tensor, bias: Tensor, **sizes) -> nn.Module:
@@ -37,31 +35,30 @@ def with_weight(conv: nn.Module, weight: Tensor, bias: Tensor, **sizes) -> nn.Mo
 
 
 class TwoBands(nn.Module):
-    """A block of 3 x 3 convolutions on two bands, as convolutions along time on twice the channels.
+    """A block of 3 x 3 convolutions on two bands, as convolutions along time.
 
-    (batch, inputs, frames, 2) -> (batch, outputs, frames, 2). A band sees itself and the other one; the third column
-    of each kernel would meet padding alone.
+    (batch, inputs, frames, 2) -> (batch, outputs, frames, 2). A kernel's middle column sees a band itself, one of the
+    others the other band; where the third would be, there is padding alone.
     """
 
     def __init__(self, block: ConvBlock):
         super().__init__()
-        # a convolution a band: an engine that keeps weights in its own order has the half of them twice at a time
-        self.layers = nn.ModuleList(self._bands(getattr(block, f"conv{index}")) for index in range(1, block.depth + 1))
+        self.layers = nn.ModuleList(
+            self._columns(getattr(block, f"conv{index}")) for index in range(1, block.depth + 1)
+        )
 
     @staticmethod
-    def _bands(conv: nn.Conv2d) -> nn.ModuleList:
-        below, same, above = conv.weight.unbind(dim=3)  # (outputs, inputs, 3), what a band takes from which
-        bands = nn.ModuleList()
-        for weight in (torch.cat([same, above], dim=1), torch.cat([below, same], dim=1)):
-            bands.append(with_weight(conv, weight[..., None], conv.bias, padding=(1, 0)))
-        return bands
+    def _columns(conv: nn.Conv2d) -> nn.ModuleList:
+        below, same, above = conv.weight.unbind(dim=3)  # (outputs, inputs, 3)
+        biases = conv.bias, torch.zeros_like(conv.bias), torch.zeros_like(conv.bias)
+        pairs = zip((same, below, above), biases, strict=True)
+        return nn.ModuleList(with_weight(conv, weight[..., None], bias, padding=(1, 0)) for weight, bias in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
-        low, high = x[..., :1], x[..., 1:]
-        for layer in self.layers:
-            x = torch.cat([low, high], dim=1)  # (batch, 2 * inputs, frames, 1)
-            low, high = (F.relu_(band(x)) for band in layer)
-        return torch.cat([low, high], dim=3)
+        for same, below, above in self.layers:
+            low, high = x[..., :1], x[..., 1:]
+            x = F.relu_(same(x) + torch.cat([above(high), below(low)], dim=3))
+        return x
 
 
 def _use_two_bands(model: PannsModel) -> None:
@@ -195,23 +192,4 @@ def _use_winograd(model: PannsModel) -> None:
             _replace(model, name, Winograd)
 
 
-class Halved(nn.Module):
-    """A convolution as two, each with half of the outputs: (batch, inputs, ...) -> (batch, outputs, ...)."""
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        halves = zip(conv.weight.chunk(2), conv.bias.chunk(2), strict=True)
-        self.halves = nn.ModuleList(with_weight(conv, weight, bias) for weight, bias in halves)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([half(x) for half in self.halves], dim=1)
-
-
-def _halve(model: PannsModel) -> None:
-    """Put `Halved` where a folded convolution has very many weights."""
-    for name, conv in list(model.named_modules()):
-        if _is_plain(conv, 3) and conv.weight.numel() >= MUCH:
-            _replace(model, name, Halved)
-
-
-WAYS = {"two_bands": _use_two_bands, "winograd": _use_winograd, "turned": _turn, "halved": _halve}
+WAYS = {"two_bands": _use_two_bands, "winograd": _use_winograd, "turned": _turn}

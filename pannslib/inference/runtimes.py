@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,8 +148,23 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 MOST_WEIGHTS = 2**23
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 
-# gives back what the C library keeps of the weights as they were read; glibc has it
-_trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
+# glibc keeps what is freed for what is asked for next, unless it is larger than its threshold, which grows with use
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE, LARGEST = 2**20, 2**25  # bytes
+_mallopt = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "mallopt", None)
+
+
+@contextmanager
+def _large_blocks_given_back():
+    """In this context large blocks of memory go back when they are freed; afterwards the thresholds are the highest."""
+    if _mallopt:
+        _mallopt(M_MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        if _mallopt:
+            _mallopt(M_MMAP_THRESHOLD, LARGEST)
+            _mallopt(M_TRIM_THRESHOLD, 2 * LARGEST)
 
 
 def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
@@ -159,7 +175,7 @@ def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
     """
     import pnnx
 
-    graph, examples = graphs.trace(model, whole=False, batch=1, rearranged=("halved",))
+    graph, examples = graphs.trace(model, whole=False, batch=1, rearranged=("two_bands",))
     with tempfile.TemporaryDirectory(dir=_made(path.parent)) as name:
         folder = Path(name)
         with torch.no_grad(), warnings.catch_warnings():
@@ -184,10 +200,9 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
     layers = "\n".join(_tuned(path.read_text().splitlines())) + "\n"
-    if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
-        raise ValueError(f"{path} is damaged")
-    if _trim:
-        _trim(0)
+    with _large_blocks_given_back():  # weights as they are read, before they are in the order that ncnn computes in
+        if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
+            raise ValueError(f"{path} is damaged")
 
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
         clips = []

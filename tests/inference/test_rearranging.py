@@ -8,7 +8,7 @@ from torch import nn
 
 from pannslib.inference import rearranging, speed
 from pannslib.inference.folding import fold
-from pannslib.inference.rearranging import Halved, Turned, TwoBands, Winograd
+from pannslib.inference.rearranging import Turned, TwoBands, Winograd
 
 
 def count(model: nn.Module, kind: type) -> int:
@@ -42,16 +42,6 @@ def test_narrow_convolutions_are_turned(name):
     model = small(name)
     folded = fold(model, ("two_bands", "turned"))
     assert bool(count(folded, Turned)) == (name not in ("MobileNetV2", "LeeNet11"))
-    same(model, folded)
-
-
-@pytest.mark.parametrize("name", ["Cnn14", "ResNet22", "MobileNetV1"])
-def test_large_convolutions_are_halved(name, monkeypatch):
-    model = small(name)
-    largest = max(module.weight.numel() for module in model.modules() if isinstance(module, nn.Conv2d))
-    monkeypatch.setattr(rearranging, "MUCH", largest)
-    folded = fold(model, ("halved",))
-    assert bool(count(folded, Halved)) == (name != "MobileNetV1")  # whose largest are of 1 x 1
     same(model, folded)
 
 
