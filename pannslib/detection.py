@@ -15,14 +15,14 @@ from pannslib.inference.tables import Results, results
 
 # segments of 32 frames (0.32 s). A segment sees 174 frames to either side (twelve convolutions of 3 x 3, five poolings
 # of 2, a pooling over three segments), and a frame half a window more of the waveform: six segments
-CONTEXT, CORE = 6, 24
+CONTEXT, CORE = 6, 18
 COLUMNS = ["label", "onset_s", "offset_s", "probability"]
 
 
 class SoundEventDetector(Predictor):
     """Finds sound events with a network that classifies every 0.32 s.
 
-    Clips are given as for `AudioTagger`. A recording of any length is seen in windows of 11.5 s, at constant memory;
+    Clips are given as for `AudioTagger`. A recording of any length is seen in windows of 9.6 s, at constant memory;
     the windows overlap by more than the network sees of what lies around a segment, so that the result is that of the
     whole recording in one piece.
     """

@@ -2,21 +2,23 @@
 
 PyTorch's own threads wait for their next work by spinning, for milliseconds in which the core isn't there for an
 engine's threads, while MobileNetV1 takes three of them for 10 s of sound. Here Python's threads share the frames, which
-a compiled kernel computes; and those that PyTorch has from earlier work are sent away.
+a compiled kernel computes; and those that PyTorch has from earlier work are sent away. The kernel takes half a second
+to load, and some seconds when it is compiled for a machine, so that it comes with the second call: who tags one clip
+has no use for it.
 """
 
 import ctypes
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 
 from pannslib.features import POWER_FLOOR, LogMel, check_waveform
-from pannslib.inference import mel_kernel
 
-FRAMES = 2 * mel_kernel.LANES  # that a thread takes at a time
+FRAMES = 128  # that a thread takes at a time: two blocks of the kernel
 
 
 class ParallelLogMel:
@@ -25,21 +27,25 @@ class ParallelLogMel:
     Waveform float32 (batch, samples) -> log-mel float32 (batch, 1, frames, mel_bins) in dB, both NumPy.
 
     Args:
-        log_mel: the module; one whose window the kernel doesn't have (`mel_kernel.can_take`) computes itself.
+        log_mel: the module, which computes the first call, and all where the kernel doesn't have its window.
     """
 
     def __init__(self, log_mel: LogMel):
-        self.log_mel, self.front_end, self.tables = log_mel, log_mel.front_end, None
-        if mel_kernel.can_take(self.front_end.window):
-            self.tables = mel_kernel.tables_of(log_mel.window.numpy(), log_mel.mel.numpy())
+        self.log_mel, self.front_end = log_mel, log_mel.front_end
+        self.calls, self.kernel = 0, None
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         given = torch.from_numpy(waveform)
         check_waveform(given, self.front_end.least_samples)
-        _send_threads_away()
-        if self.tables is None:
+        self.calls += 1
+        if self.calls == 2:
+            self.kernel = self._load_kernel()
+        if self.kernel is None:
             with torch.inference_mode():
-                return self.log_mel(given).numpy()
+                log_mel = self.log_mel(given).numpy()
+            _send_threads_away()
+            return log_mel
+        _send_threads_away()
         clips, samples = waveform.shape
         log_mel = np.empty((clips, 1, self.front_end.frames(samples), self.front_end.mel_bins), np.float32)
         parts = [(clip, start) for clip in range(clips) for start in range(0, log_mel.shape[2], FRAMES)]
@@ -52,6 +58,15 @@ class ParallelLogMel:
                 other.result()
         return log_mel
 
+    def _load_kernel(self) -> Callable | None:
+        """`mel_kernel.mel_power` with its tables, where it has the window."""
+        from pannslib.inference import mel_kernel
+
+        if not mel_kernel.can_take(self.front_end.window):
+            return None
+        tables = mel_kernel.tables_of(self.log_mel.window.numpy(), self.log_mel.mel.numpy())
+        return partial(mel_kernel.mel_power, hop=self.front_end.hop, tables=tables)
+
     def _work(self, waveform: np.ndarray, log_mel: np.ndarray, parts: list[tuple[int, int]]) -> None:
         """Compute parts until none is left."""
         while True:
@@ -60,7 +75,7 @@ class ParallelLogMel:
             except IndexError:
                 return
             stop = min(start + FRAMES, log_mel.shape[2])
-            mel_kernel.mel_power(waveform[clip], log_mel[clip, 0], start, stop, self.front_end.hop, self.tables)
+            self.kernel(waveform[clip], log_mel[clip, 0], start, stop)
             part = log_mel[clip, 0, start:stop]
             np.log10(np.maximum(part, POWER_FLOOR, out=part), out=part)
             part *= 10

@@ -1,5 +1,7 @@
 """The log-mel of several threads is that of PyTorch's front end."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +22,13 @@ def close(given, expected):
     np.testing.assert_allclose(given, expected.numpy(), atol=2e-4, rtol=0)
 
 
+def warm(log_mel):
+    """A front end that has the kernel from the next call on."""
+    parallel = ParallelLogMel(log_mel)
+    parallel(np.zeros((1, log_mel.front_end.least_samples), np.float32))
+    return parallel
+
+
 @pytest.fixture(params=[1, 2, 3])
 def threads(request):
     before = torch.get_num_threads()
@@ -32,7 +41,7 @@ def threads(request):
 def test_the_log_mel_is_the_same(settings, threads, monkeypatch):
     monkeypatch.setattr(front_end, "FRAMES", 40)
     log_mel = LogMel(settings).eval()
-    parallel = ParallelLogMel(log_mel)
+    parallel = warm(log_mel)
     for batch, samples in ((1, settings.least_samples), (3, settings.sample_rate), (2, 100 * settings.hop - 1)):
         waveform = torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) - 0.5
         waveform[-1, samples // 2 :] = 0  # silence has its floor
@@ -43,7 +52,7 @@ def test_the_log_mel_is_the_same(settings, threads, monkeypatch):
 def test_several_callers_do_not_mix_their_clips(monkeypatch):
     monkeypatch.setattr(front_end, "FRAMES", 16)
     log_mel = LogMel(FrontEnd()).eval()
-    parallel = ParallelLogMel(log_mel)
+    parallel = warm(log_mel)
     clips = [torch.rand(1, 32_000, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
         given = list(pool.map(parallel, [clip.numpy() for clip in clips]))
@@ -58,7 +67,7 @@ def test_threads_that_never_come_are_not_waited_for():
     torch.set_num_threads(2)
     try:
         busy = front_end._pool(2).submit(gate.wait, 60)
-        close(ParallelLogMel(log_mel)(waveform.numpy()), log_mel(waveform))
+        close(warm(log_mel)(waveform.numpy()), log_mel(waveform))
         assert not busy.done()
     finally:
         gate.set()
@@ -68,3 +77,20 @@ def test_threads_that_never_come_are_not_waited_for():
 def test_too_short_clips_are_refused():
     with pytest.raises(ModelError, match="at least 513"):
         ParallelLogMel(LogMel(FrontEnd()))(np.zeros((1, 100), np.float32))
+
+
+def test_the_kernel_comes_with_the_second_call():
+    """Loading it takes longer than one clip."""
+    code = """
+import sys
+import numpy as np
+from pannslib.features import FrontEnd, LogMel
+from pannslib.inference.front_end import ParallelLogMel
+
+front_end, clip = ParallelLogMel(LogMel(FrontEnd())), np.random.default_rng(0).random((1, 32_000), np.float32)
+first, loaded_first = front_end(clip), "numba" in sys.modules
+second, loaded_second = front_end(clip), "numba" in sys.modules
+print(loaded_first, loaded_second, bool(np.abs(second - first).max() < 2e-4))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
