@@ -16,7 +16,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,23 +147,8 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 MOST_WEIGHTS = 2**23
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 
-# glibc keeps what is freed for what is asked for next, unless it is larger than its threshold, which grows with use
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGE, LARGEST = 2**20, 2**25  # bytes
-_mallopt = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "mallopt", None)
-
-
-@contextmanager
-def _large_blocks_given_back():
-    """In this context large blocks of memory go back when they are freed; afterwards the thresholds are the highest."""
-    if _mallopt:
-        _mallopt(M_MMAP_THRESHOLD, LARGE)
-    try:
-        yield
-    finally:
-        if _mallopt:
-            _mallopt(M_MMAP_THRESHOLD, LARGEST)
-            _mallopt(M_TRIM_THRESHOLD, 2 * LARGEST)
+# gives back what the C library keeps of the weights as they were read; glibc has it
+_trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
@@ -200,9 +184,10 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
         setattr(net.opt, f"use_{name}", False)
     layers = "\n".join(_tuned(path.read_text().splitlines())) + "\n"
-    with _large_blocks_given_back():  # weights as they are read, before they are in the order that ncnn computes in
-        if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
-            raise ValueError(f"{path} is damaged")
+    if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
+        raise ValueError(f"{path} is damaged")
+    if _trim:
+        _trim(0)
 
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
         clips = []
