@@ -9,10 +9,8 @@
 All take the log-mel, or what else `graphs.inputs_of` says.
 """
 
-import ctypes
 import os
 import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -147,9 +145,6 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 MOST_WEIGHTS = 2**23
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 
-# gives back what the C library keeps of the weights as they were read; glibc has it
-_trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
-
 
 def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
     """Let pnnx make ncnn's files of a model, ``path`` and the weights beside it, all or nothing.
@@ -186,8 +181,6 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
     layers = "\n".join(_tuned(path.read_text().splitlines())) + "\n"
     if net.load_param_mem(layers) or net.load_model(str(path.with_suffix(".bin"))):
         raise ValueError(f"{path} is damaged")
-    if _trim:
-        _trim(0)
 
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
         clips = []

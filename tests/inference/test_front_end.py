@@ -18,8 +18,8 @@ SETTINGS = [*FRONT_ENDS.values(), FrontEnd(mel_bins=128), FrontEnd(mel_bins=3), 
 SETTINGS += [FrontEnd(hop=1_000), FrontEnd(window=1_000), FrontEnd(window=8_192)]  # the kernel lacks the last windows
 
 
-def close(given, expected):
-    np.testing.assert_allclose(given, expected.numpy(), atol=2e-4, rtol=0)
+def close(given, expected, atol=2e-5):
+    np.testing.assert_allclose(given, expected.numpy(), atol=atol, rtol=0)
 
 
 def warm(log_mel):
@@ -45,7 +45,8 @@ def test_the_log_mel_is_the_same(settings, threads, monkeypatch):
     for batch, samples in ((1, settings.least_samples), (3, settings.sample_rate), (2, 100 * settings.hop - 1)):
         waveform = torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) - 0.5
         waveform[-1, samples // 2 :] = 0  # silence has its floor
-        close(parallel(waveform.numpy()), log_mel(waveform))
+        # a filter may be of one frequency, where hardly any power is left two FFTs round differently
+        close(parallel(waveform.numpy()), log_mel(waveform), atol=2e-4 if settings.mel_bins == 128 else 2e-5)
         assert torch.get_num_threads() == threads
 
 
@@ -90,7 +91,7 @@ from pannslib.inference.front_end import ParallelLogMel
 front_end, clip = ParallelLogMel(LogMel(FrontEnd())), np.random.default_rng(0).random((1, 32_000), np.float32)
 first, loaded_first = front_end(clip), "numba" in sys.modules
 second, loaded_second = front_end(clip), "numba" in sys.modules
-print(loaded_first, loaded_second, bool(np.abs(second - first).max() < 2e-4))
+print(loaded_first, loaded_second, bool(np.abs(second - first).max() < 2e-5))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]
