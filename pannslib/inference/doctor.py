@@ -13,11 +13,11 @@ import psutil
 
 from pannslib import __version__, paths
 from pannslib.inference.engines import (
-    BF16_FLAGS,
     FASTEST,
     GET_FAST,
     RUNTIMES,
     choose,
+    has_bf16,
     packages_of,
     processor_flags,
 )
@@ -46,7 +46,7 @@ def examine() -> dict:
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gib": round(memory, 1),
-            "bf16": bool(flags & BF16_FLAGS),
+            "bf16": has_bf16(),
             "amx": "amx_bf16" in flags,
             "avx512": "avx512f" in flags,
             "gpus": gpus,
@@ -61,7 +61,7 @@ def examine() -> dict:
         },
         "weights": {"folder": str(folder), "files": weights},
         "home": str(paths.home()),
-        "missing": _missing(packages, engines, weights, gpus, flags),
+        "missing": _missing(packages, engines, weights, gpus),
     }
 
 
@@ -111,7 +111,7 @@ def _packages() -> list[dict]:
     return rows
 
 
-def _missing(packages: list[dict], engines: dict, weights: list[str], gpus: list[str], flags: set[str]) -> list[dict]:
+def _missing(packages: list[dict], engines: dict, weights: list[str], gpus: list[str]) -> list[dict]:
     rows = []
     for row in packages:
         if not row["version"]:
@@ -130,8 +130,9 @@ def _missing(packages: list[dict], engines: dict, weights: list[str], gpus: list
         rows.append(
             {"what": "a GPU that PyTorch can use", "how": "not needed to use models; training AudioSet takes one"}
         )
-    if sys.platform == "linux" and not flags & BF16_FLAGS:
-        rows.append({"what": "bf16 instructions", "how": "a processor with AVX512-BF16 or AMX; fp32 works everywhere"})
+    if sys.platform == "linux" and not has_bf16():
+        how = "a processor of Intel's with AMX, or of AMD's with AVX512-BF16; fp32 works everywhere"
+        rows.append({"what": "a processor that is faster in bf16", "how": how})
     return rows
 
 

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 
 from pannslib import files
 from pannslib.errors import CheckpointError, ModelError, PannsError
-from pannslib.inference.runtimes import RUNTIMES, processor_flags
+from pannslib.inference.runtimes import RUNTIMES, processor, processor_flags
 from pannslib.models import registry
 from pannslib.models.base import PannsModel
 
@@ -45,7 +46,8 @@ FASTER = {"Cnn6": "openvino", "LeeNet11": "openvino", "LeeNet24": "openvino", "D
 FASTER |= dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+LARGE = 2**24  # weights of a network that takes too long for the front end's compiled kernel to matter
+KEYS, MOST_KEYS = "keys.json", 100  # of checkpoints, in the cache folder
 KEPT = 5  # models whose engine files stay in the cache folder; CNN14's have up to 1.3 GB
 
 
@@ -113,7 +115,10 @@ class GraphEngine:
         runtime = RUNTIMES[kind]
         self.name, self.precision, self.device = kind, precision, torch.device("cpu")
         self.inputs = inputs_of(settings)
-        self.log_mel = ParallelLogMel(LogMel(settings.front_end)) if "log_mel" in self.inputs else None
+        self.log_mel = None
+        if "log_mel" in self.inputs:
+            weights = sum(weight.numel() for weight in settings.parameters())
+            self.log_mel = ParallelLogMel(LogMel(settings.front_end), compiled=weights < LARGE)
         self.framewise = settings.framewise if settings.classifies_frames else None
         self.run = runtime.load(path, precision, len(self.inputs), 3 if self.framewise else 2)
 
@@ -180,8 +185,6 @@ def create(
             f"{precision}."
         )
     wanted = fastest(device, precision, settings.name) if engine == "auto" else (engine, "folded")
-    if precision == "bf16" and device == "cpu" and not has_bf16():
-        explain("this processor has no bf16 instructions, so that bf16 is not faster than fp32 here.")
     reasons = []
     for name in wanted:
         try:
@@ -263,8 +266,29 @@ def installed(package: str) -> bool:
 
 
 def has_bf16() -> bool:
-    """Whether the processor multiplies in bf16 (AVX512-BF16 or AMX)."""
-    return bool(BF16_FLAGS & processor_flags())
+    """Whether the processor multiplies faster in bf16 than in float32.
+
+    With AMX it does, and AMD's do with AVX512-BF16. Intel's that show no AMX, as in some virtual machines, have the
+    latter too, but networks take 1.5 times as long with it as in float32 (Emerald Rapids, PyTorch and OpenVINO).
+    """
+    flags = processor_flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and processor("vendor_id") == "AuthenticAMD")
+
+
+def precision_for(precision: str, device: str, engine: str) -> str:
+    """The precision that is computed in: what is asked for, or "auto" for the fastest there is.
+
+    Where the engine is free and the processor isn't faster in bf16, float32 is taken in its place, which is nearer to
+    the truth, and a line on the standard error says so.
+    """
+    if precision == "auto":
+        return "bf16" if device == "cuda" or has_bf16() else "fp32"
+    if precision == "bf16" and device == "cpu" and not has_bf16():
+        if engine == "auto":
+            explain("this processor is no faster in bf16: computing in fp32.")
+            return "fp32"
+        explain("this processor is no faster in bf16 than in fp32.")
+    return precision
 
 
 def explain(sentence: str) -> None:
@@ -272,15 +296,26 @@ def explain(sentence: str) -> None:
     print(f"pannslib: {sentence}", file=sys.stderr)
 
 
-def key_of(checkpoint: Path) -> str:
-    """Sixteen hex digits that stand for a file of weights.
+def key_of(checkpoint: Path, folder: Path) -> str:
+    """Sixteen hex digits that stand for a file of weights: the beginning of its SHA-256.
+
+    That is computed once, and remembered in ``folder`` with what tells that the file is still the same one.
 
     Raises:
         CheckpointError: there is no such file.
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"There is no checkpoint {checkpoint}. Give the path of a .safetensors or .pth file.")
-    return files.sha256(checkpoint)[:16]
+    stat, record = checkpoint.stat(), folder / KEYS
+    seen = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+    known = files.read_json(record) if record.is_file() else {}
+    path = str(checkpoint.absolute())
+    *same, key = known.pop(path, [None])
+    if same != seen:
+        key = files.sha256(checkpoint)[:16]
+        with suppress(OSError):  # a cache that can only be read: computed each time
+            files.write_json(record, dict([*known.items(), (path, [*seen, key])][-MOST_KEYS:]))
+    return key
 
 
 def forget_old(folder: Path) -> None:

@@ -60,7 +60,8 @@ class Predictor:
                 downloaded before.
             device: "cpu", "cuda", or "auto" for CUDA where there is some.
             precision: "fp32"; "bf16" (network only; the front end always computes in float32); "tf32" on a GPU; or
-                "auto": bf16 where the processor or GPU has it.
+                "auto": bf16 where the processor or GPU is faster in it. On a processor that isn't, bf16 is computed in
+                float32 unless an engine is named.
             engine: what computes: "auto" for the fastest that is installed, "torch" for plain PyTorch, or another of
                 `pannslib.inference.engines.ENGINES`.
             labels: names of the classes in their order; where left out, those in the checkpoint, AudioSet's where
@@ -72,8 +73,7 @@ class Predictor:
         """
         self.skipped: dict[str, str] = {}
         self._device = device_of(device)
-        if precision == "auto":
-            precision = "bf16" if self._device == "cuda" or engines.has_bf16() else "fp32"
+        precision = engines.precision_for(precision, self._device, engine)
         if model is None and checkpoint in (None, RELEASED):
             model = self.DEFAULT
         self._given = model if isinstance(model, PannsModel) else None
@@ -126,8 +126,8 @@ class Predictor:
             engine=engine,
         )
         if self._checkpoint is not None and self._device == "cpu" and engine in ("auto", *engines.RUNTIMES):
-            key = f"{engines.key_of(self._checkpoint)}-{files.digest([self._options, __version__])[:6]}"
             folder = models.cache_folder() / "engines"
+            key = f"{engines.key_of(self._checkpoint, folder)}-{files.digest([self._options, __version__])[:6]}"
             if self._is_big() and not self._is_prepared(engine, key, folder):
                 self._prepare(engine)
             return make(key=key, folder=folder)

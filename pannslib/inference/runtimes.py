@@ -140,10 +140,14 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 
 # --- ncnn --------------------------------------------------------------------------------------------------------
 
-# Winograd's method multiplies less often and keeps and reads more: four times the weights. So it is for the first
-# convolutions, which have the most places and the fewest weights, up to so many in all, and no network needs a GiB
-MOST_WEIGHTS = 2**23
+# Winograd's method multiplies less often and keeps and reads more weights: four times as many for 4 x 4 places at once,
+# which is for the first convolutions, of the most places and the fewest weights, up to so many in all; 1.8 times for
+# 2 x 2 places, which is for those that follow, up to so many. No network needs a GiB then
+MOST_WEIGHTS = {4: 5 * 2**20, 2: 2**25}
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
+# ncnn chooses the places by what a layer says that it gives (dimensions, width, height, channels), and four where it
+# says nothing: width and height of which it takes two, where there are as many channels as here
+BY_TWO = "-23330=4,3,4,62,{outputs}"
 
 
 def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
@@ -196,18 +200,22 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
 
 
 def _tuned(lines: list[str]) -> list[str]:
-    """The lines of a ``.param`` file; convolutions for which Winograd's method doesn't pay go without it."""
+    """The lines of a ``.param`` file; each convolution says whether Winograd's method pays, and for how many places."""
     tuned, total = [], 0
     for line in lines:
         words = line.split()
         if words[0] == "Convolution":
             settings = dict(entry.split("=") for entry in words[4 + int(words[2]) + int(words[3]) :])
-            outputs, weights, kernel = int(settings["0"]), int(settings["6"]), int(settings["1"])
-            has_one_input = weights == outputs * kernel * int(settings.get("11", kernel))
-            if has_one_input or total + weights > MOST_WEIGHTS:
+            outputs, weights, kernel = int(settings["0"]), int(settings["6"]), (settings["1"], settings.get("11"))
+            is_square = kernel in (("3", None), ("3", "3"))
+            has_one_input = weights == 9 * outputs
+            places = [count for count, most in MOST_WEIGHTS.items() if total + weights <= most]
+            if not is_square or has_one_input or not places:
                 line += f" {WITHOUT_WINOGRAD}"
-            elif kernel > 1:
+            else:
                 total += weights
+                if places[0] == 2:
+                    line += f" {BY_TWO.format(outputs=outputs)}"
         tuned.append(line)
     return tuned
 
@@ -221,10 +229,15 @@ RUNTIMES = {
 }
 
 
+def processor(field: str) -> str:
+    """What Linux says of the processor, such as its "vendor_id" or "flags"; nothing where it can't be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == field), "")
+
+
 def processor_flags() -> set[str]:
     """The processor's instruction sets as Linux names them; none where they can't be read."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split(":")[1].split()}
+    return set(processor("flags").split())

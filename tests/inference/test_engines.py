@@ -90,19 +90,77 @@ def test_bf16_is_near(kind, tmp_path):
 
 
 def test_winograd_is_for_the_first_convolutions():
+    by_two, without = runtimes.BY_TWO.format(outputs=1024), runtimes.WITHOUT_WINOGRAD
     layers = {
-        "7767517": False,
-        "9 9": False,
-        "Convolution a 1 1 0 1 0=64 1=3 11=3 4=1 5=1 6=576 9=1": True,  # one channel comes in
-        "Convolution b 1 1 1 2 0=512 1=3 11=3 4=1 5=1 6=2359296 9=1": False,
-        "Convolution c 1 1 2 3 0=2048 1=1 11=1 5=1 6=2097152 9=1": False,  # of 1 x 1, which has no such method
-        "Convolution d 1 1 3 4 0=1024 1=3 11=3 4=1 5=1 6=4718592 9=1": False,
-        "Convolution e 1 1 4 5 0=512 1=3 11=3 4=1 5=1 6=2359296 9=1": True,  # too many in all
-        "Convolution f 1 1 5 6 0=128 1=3 11=3 4=1 5=1 6=147456 9=1": False,
-        "InnerProduct g 1 1 6 7 0=2048 1=1 2=4194304 9=1": False,
+        "7767517": "",
+        "9 9": "",
+        "Convolution a 1 1 0 1 0=64 1=3 11=3 4=1 5=1 6=576 9=1": without,  # one channel comes in
+        "Convolution b 1 1 1 2 0=512 1=3 11=3 4=1 5=1 6=2359296 9=1": "",
+        "Convolution c 1 1 2 3 0=2048 1=1 11=1 5=1 6=2097152 9=1": without,  # of 1 x 1, which has no such method
+        "Convolution d 1 1 3 4 0=2048 1=1 11=3 5=1 6=6291456 9=1": without,  # along time alone
+        "Convolution e 1 1 4 5 0=256 1=3 11=3 4=1 5=1 6=589824 9=1": "",
+        "Convolution f 1 1 5 6 0=1024 1=3 11=3 4=1 5=1 6=9437184 9=1": by_two,  # too many for four times as many
+        "Convolution g 1 1 6 7 0=2048 1=3 11=3 4=1 5=1 6=37748736 9=1": without,  # and for twice
+        "Convolution h 1 1 7 8 0=1024 1=3 11=3 4=1 5=1 6=147456 9=1": by_two,
+        "InnerProduct i 1 1 8 9 0=2048 1=1 2=4194304 9=1": "",
     }
-    expected = [f"{line} {runtimes.WITHOUT_WINOGRAD}" if without else line for line, without in layers.items()]
-    assert runtimes._tuned(list(layers)) == expected
+    assert runtimes._tuned(list(layers)) == [f"{line} {added}".rstrip() for line, added in layers.items()]
+
+
+def test_ncnn_gives_the_same_by_any_number_of_places(tmp_path):
+    model = small("Cnn10")
+    waveform = speed.noise(1, 2, model.sample_rate)
+    outputs = []
+    for most in ({4: 2**25, 2: 2**25}, {4: 0, 2: 2**25}, {4: 0, 2: 0}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtimes, "MOST_WEIGHTS", most)
+            made = engines.create(lambda: model, model, "x", engine="ncnn", folder=tmp_path)
+            outputs.append(made(waveform).clipwise_output)
+    for output in outputs[1:]:
+        np.testing.assert_allclose(output, outputs[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "faster"),
+    [
+        ("AuthenticAMD", {"avx512f", "avx512_bf16"}, True),
+        ("GenuineIntel", {"avx512f", "avx512_bf16"}, False),
+        ("GenuineIntel", {"avx512f", "avx512_bf16", "amx_bf16"}, True),
+        ("GenuineIntel", {"avx512f"}, False),
+        ("", set(), False),
+    ],
+)
+def test_bf16_is_taken_where_it_is_faster(vendor, flags, faster, monkeypatch, capsys):
+    monkeypatch.setattr(engines, "processor", {"vendor_id": vendor}.__getitem__)
+    monkeypatch.setattr(engines, "processor_flags", lambda: flags)
+    assert engines.has_bf16() is faster
+    assert engines.precision_for("auto", "cpu", "auto") == ("bf16" if faster else "fp32")
+    assert capsys.readouterr().err == ""
+    assert engines.precision_for("bf16", "cpu", "auto") == ("bf16" if faster else "fp32")
+    assert engines.precision_for("bf16", "cpu", "openvino") == "bf16"  # by its name: as asked
+    assert ("no faster in bf16" in capsys.readouterr().err) is not faster
+    assert engines.precision_for("bf16", "cuda", "auto") == engines.precision_for("auto", "cuda", "auto") == "bf16"
+    assert engines.precision_for("fp32", "cpu", "auto") == "fp32"
+
+
+def test_the_key_of_a_checkpoint_is_computed_once(tmp_path, monkeypatch):
+    path, folder = tmp_path / "w.pth", tmp_path / "cache"
+    path.write_bytes(b"one")
+    first = engines.key_of(path, folder)
+    assert len(first) == 16
+    with monkeypatch.context() as patch:
+        patch.setattr(engines.files, "sha256", lambda path: pytest.fail("it was to be remembered"))
+        assert engines.key_of(path, folder) == first
+    path.unlink()
+    path.write_bytes(b"two")
+    assert engines.key_of(path, folder) != first
+    other = tmp_path / "same.pth"
+    other.write_bytes(b"two")
+    assert engines.key_of(other, folder) == engines.key_of(path, folder)
+    for number in range(engines.MOST_KEYS + 1):
+        (tmp_path / f"{number}.pth").write_bytes(b"")
+        engines.key_of(tmp_path / f"{number}.pth", folder)
+    assert len(engines.files.read_json(folder / engines.KEYS)) == engines.MOST_KEYS
 
 
 def test_the_fastest_engine_goes_with_the_architecture():
@@ -172,8 +230,7 @@ def test_engine_files_are_kept_by_the_weights(tmp_path, monkeypatch):
     clip = speed.noise(1, 1, 32_000)[0]
     first = AudioTagger(checkpoint=tmp_path / "1.safetensors").tag(clip)
     assert not first.equals(AudioTagger(checkpoint=tmp_path / "2.safetensors").tag(clip))
-    kept = sorted((tmp_path / "engines").iterdir())
-    assert len(kept) == 2
+    assert sum(path.is_dir() for path in (tmp_path / "engines").iterdir()) == 2
     # from now on the weights aren't even loaded; a damaged file is made again
     tagger = AudioTagger(checkpoint=tmp_path / "1.safetensors")
     assert "model" not in vars(tagger)
