@@ -2,10 +2,10 @@
 
 "two_bands": where two bands are left of the mel bins, a third of what a 3 x 3 convolution multiplies is padding, which
 can be left out, and a quarter of the rest can be shared. "winograd": a 5 x 5 convolution is, for 4 x 4 places, a
-product of 8 x 8 numbers for each pair of channels, where its definition has 400 (Lavin and Gray 2016, Fast algorithms for
-convolutional neural networks). "turned": OpenVINO computes neighbours along the last axis together, of which there are
-few where that is the mel bins; narrow convolutions get time as their last axis. Of 10 s at batch 1 on two cores the
-second saves half of CNN6's time in float32, the others a quarter of CNN14's in bf16.
+product of 8 x 8 numbers for each pair of channels, where its definition has 400 (Lavin and Gray 2016, Fast algorithms
+for convolutional neural networks). "turned": OpenVINO computes neighbours along the last axis together, of which there
+are few where that is the mel bins; narrow convolutions get time as their last axis. Of 10 s at batch 1 on two cores
+the second saves half of CNN6's time in float32, the others a quarter of CNN14's in bf16.
 """
 
 from collections.abc import Callable
