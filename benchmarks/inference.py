@@ -41,11 +41,15 @@ def main() -> None:
     parser.add_argument(
         "--memory", nargs="*", metavar="MODEL", help="whose peak memory is measured: minutes each (all)"
     )
+    parser.add_argument("--only-memory", action="store_true", help="add it to the table that is there, whole")
     parser.add_argument("--no-cost", action="store_true", help="leave out clip lengths and batches")
     parser.add_argument("--compile", nargs="*", metavar="MODEL", help="through torch.compile too: a minute each (all)")
     parser.add_argument("--output", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.only_memory:
+        add_memory(options.output)
+        return
     names = options.models or [str(name) for name in models.list_models() if name.family != "ImageNet"]
 
     tables = []
@@ -53,13 +57,7 @@ def main() -> None:
         say(f"{name} ...")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             table = process.submit(measure, name, options).result()
-        if options.memory is None or name in options.memory:
-            own = {speed.PUBLISHED, *engines.ENGINES}
-            table["peak_memory_mib"] = [
-                speed.peak_memory_mib(name, engine, precision) if engine in own else None
-                for engine, precision in zip(table["engine"], table["precision"], strict=True)
-            ]
-        tables.append(table)
+        tables.append(with_memory(table) if options.memory is None or name in options.memory else table)
     write(pd.concat(tables, ignore_index=True), options, "inference")
     if not options.no_cost:
         write(cost([name for name in COST_MODELS if name in names] or names[:1], options), options, "inference_cost")
@@ -72,6 +70,25 @@ def measure(name: str, options) -> pd.DataFrame:
     ways = speed.WAYS if compiled else speed.UNCOMPILED
     more = panns_inference() if name == "Cnn14" else {}
     return speed.compare(name, ways, repeats=options.repeats, seconds=options.seconds, progress=say, more=more)
+
+
+def with_memory(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of ways with the peak memory of each in a process of its own."""
+    own = {speed.PUBLISHED, *engines.ENGINES}
+    ways = zip(table["model"], table["engine"], table["precision"], strict=True)
+    return table.assign(peak_memory_mib=[speed.peak_memory_mib(*way) if way[1] in own else None for way in ways])
+
+
+def add_memory(folder: Path) -> None:
+    """Measure the peak memory of all rows of a table that was written without, and say so in its record."""
+    tables = []
+    for name, table in pd.read_csv(folder / "inference.csv").groupby("model", sort=False):
+        say(f"{name} ...")
+        tables.append(with_memory(table))
+    record = files.read_json(folder / "inference.json")
+    record["memory"] = {"code": results.code_version(), "measured_utc": now()}
+    files.write_text(folder / "inference.csv", pd.concat(tables).to_csv(index=False))
+    files.write_json(folder / "inference.json", record)
 
 
 def cost(names: list[str], options) -> pd.DataFrame:
@@ -104,7 +121,7 @@ def write(table: pd.DataFrame, options, name: str) -> None:
         "load_average": os.getloadavg(),
         "code": results.code_version(),
         "torch": torch.__version__,
-        "measured_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured_utc": now(),
     }
     files.write_json(options.output / f"{name}.json", record)
     with files.replacing(options.output / f"{name}.png") as path:
@@ -154,6 +171,11 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     axes.legend(title="engine, precision", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes.figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(axes.figure)
+
+
+def now() -> str:
+    """The time, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from pannslib.report.style import VARIANT_COLOURS
 POOLINGS = {
     "Cnn14_DecisionLevelMax": "the highest",
     "Cnn14_DecisionLevelAvg": "the mean",
-    "Cnn14_DecisionLevelAtt": "a mean weighted by a learned attention, for each class",
+    "Cnn14_DecisionLevelAtt": "a mean weighted by attention, for each class",
 }
 
 
