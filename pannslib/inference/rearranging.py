@@ -20,10 +20,8 @@ from pannslib.models.layers import ConvBlock
 
 TILE = 4  # places along an axis that are computed together
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # where Winograd's polynomials are taken, besides infinity; the first of them
-LEAST_WEIGHTS, MOST_WEIGHTS = (
-    {3: 9 * 128 * 256, 5: 25 * 64 * 64},
-    2**23,
-)  # of a convolution for which Winograd's method pays
+# of a convolution for which Winograd's method pays: with fewer, moving takes longer; more take too much memory
+LEAST_WEIGHTS, MOST_WEIGHTS = {3: 9 * 128 * 256, 5: 25 * 64 * 64}, 2**23
 MOST_BANDS = 8  # of a convolution that is turned
 
 
