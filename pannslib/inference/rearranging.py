@@ -20,8 +20,7 @@ from pannslib.models.layers import ConvBlock
 
 TILE = 4  # places along an axis that are computed together
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # where Winograd's polynomials are taken, besides infinity; the first of them
-# of a convolution for which Winograd's method pays: with fewer, moving takes longer; more take too much memory
-LEAST_WEIGHTS, MOST_WEIGHTS = {3: 9 * 128 * 256, 5: 25 * 64 * 64}, 2**23
+LEAST_INPUTS, MOST_WEIGHTS = {3: 128, 5: 64}, 2**23  # of a convolution for which Winograd's method pays
 MOST_BANDS = 8  # of a convolution that is turned
 
 
@@ -192,7 +191,7 @@ def _use_winograd(model: PannsModel) -> None:
     for name, conv in list(model.named_modules()):
         if not (_is_plain(conv, 3) or _is_plain(conv, 5)):
             continue
-        if LEAST_WEIGHTS[conv.kernel_size[0]] <= conv.weight.numel() < MOST_WEIGHTS:
+        if conv.in_channels >= LEAST_INPUTS[conv.kernel_size[0]] and conv.weight.numel() < MOST_WEIGHTS:
             _replace(model, name, Winograd)
 
 

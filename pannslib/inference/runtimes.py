@@ -142,8 +142,8 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
 
 # Winograd's method multiplies less often and keeps and reads more weights: four times as many for 4 x 4 places at once,
 # which is for the first convolutions, of the most places and the fewest weights, up to so many in all; 1.8 times for
-# 2 x 2 places, which is for those that follow, up to so many. No network needs a GiB then
-MOST_WEIGHTS = {4: 5 * 2**20, 2: 2**25}
+# 2 x 2 places, which is for those that follow. With so many weights kept, no network needs a GiB for an hour of sound
+MOST_BY_FOUR, MOST_KEPT = 5 * 2**20, 7 * 2**24
 WITHOUT_WINOGRAD = "31=64"  # a layer's feature mask
 # ncnn chooses the places by what a layer says that it gives (dimensions, width, height, channels), and four where it
 # says nothing: width and height of which it takes two, where there are as many channels as here
@@ -201,21 +201,32 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
 
 def _tuned(lines: list[str]) -> list[str]:
     """The lines of a ``.param`` file; each convolution says whether Winograd's method pays, and for how many places."""
-    tuned, total = [], 0
-    for line in lines:
-        words = line.split()
+    layers = [line.split() for line in lines]
+    settings = [
+        dict(entry.split("=") for entry in words[4 + int(words[2]) + int(words[3]) :])
+        if words[0] in ("Convolution", "InnerProduct")
+        else {}
+        for words in layers
+    ]
+    kept = sum(
+        int(found["6" if words[0] == "Convolution" else "2"])
+        for words, found in zip(layers, settings, strict=True)
+        if found
+    )
+    tuned, by_four = [], 0
+    for line, words, found in zip(lines, layers, settings, strict=True):
         if words[0] == "Convolution":
-            settings = dict(entry.split("=") for entry in words[4 + int(words[2]) + int(words[3]) :])
-            outputs, weights, kernel = int(settings["0"]), int(settings["6"]), (settings["1"], settings.get("11"))
-            is_square = kernel in (("3", None), ("3", "3"))
-            has_one_input = weights == 9 * outputs
-            places = [count for count, most in MOST_WEIGHTS.items() if total + weights <= most]
-            if not is_square or has_one_input or not places:
+            outputs, weights = int(found["0"]), int(found["6"])
+            # square kernels, and more than one input
+            if found["1"] != "3" or found.get("11", "3") != "3" or weights == 9 * outputs:
                 line += f" {WITHOUT_WINOGRAD}"
+            elif by_four + weights <= MOST_BY_FOUR and kept + 3 * weights <= MOST_KEPT:
+                by_four, kept = by_four + weights, kept + 3 * weights
+            elif kept + weights * 7 // 9 <= MOST_KEPT:
+                kept += weights * 7 // 9
+                line += f" {BY_TWO.format(outputs=outputs)}"
             else:
-                total += weights
-                if places[0] == 2:
-                    line += f" {BY_TWO.format(outputs=outputs)}"
+                line += f" {WITHOUT_WINOGRAD}"
         tuned.append(line)
     return tuned
 
