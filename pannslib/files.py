@@ -5,10 +5,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+Value = TypeVar("Value")
+MOST_REMEMBERED = 100  # files in a record
 LONGEST_NAME = 255  # bytes, on most file systems
 
 
@@ -73,6 +76,23 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered(path: Path, record: Path, compute: Callable[[Path], Value]) -> Value:
+    """What ``compute(path)`` gives, a JSON-like value: computed once for a file, and again where the file has changed.
+
+    ``record`` keeps the last `MOST_REMEMBERED` values with what tells a file from others; where it can't be written,
+    all is computed each time.
+    """
+    stat, name = path.stat(), str(path.absolute())
+    seen = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+    known = read_json(record) if record.is_file() else {}
+    *before, value = known.pop(name, [None])
+    if before != seen:
+        value = compute(path)
+        with suppress(OSError):
+            write_json(record, dict([*known.items(), (name, [*seen, value])][-MOST_REMEMBERED:]))
+    return value
 
 
 def digest(content) -> str:

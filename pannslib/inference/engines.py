@@ -16,7 +16,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +46,7 @@ FASTER |= dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 LARGE = 2**24  # weights of a network that takes too long for the front end's compiled kernel to matter
-KEYS, MOST_KEYS = "keys.json", 100  # of checkpoints, in the cache folder
+KEYS = "keys.json"  # in the cache folder: checkpoints' SHA-256
 KEPT = 5  # models whose engine files stay in the cache folder; CNN14's have up to 1.3 GB
 
 
@@ -299,23 +298,14 @@ def explain(sentence: str) -> None:
 def key_of(checkpoint: Path, folder: Path) -> str:
     """Sixteen hex digits that stand for a file of weights: the beginning of its SHA-256.
 
-    That is computed once, and remembered in ``folder`` with what tells that the file is still the same one.
+    That is computed once, and remembered in ``folder``.
 
     Raises:
         CheckpointError: there is no such file.
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"There is no checkpoint {checkpoint}. Give the path of a .safetensors or .pth file.")
-    stat, record = checkpoint.stat(), folder / KEYS
-    seen = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
-    known = files.read_json(record) if record.is_file() else {}
-    path = str(checkpoint.absolute())
-    *same, key = known.pop(path, [None])
-    if same != seen:
-        key = files.sha256(checkpoint)[:16]
-        with suppress(OSError):  # a cache that can only be read: computed each time
-            files.write_json(record, dict([*known.items(), (path, [*seen, key])][-MOST_KEYS:]))
-    return key
+    return files.remembered(checkpoint, folder / KEYS, files.sha256)[:16]
 
 
 def forget_old(folder: Path) -> None:

@@ -201,34 +201,33 @@ def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
 
 def _tuned(lines: list[str]) -> list[str]:
     """The lines of a ``.param`` file; each convolution says whether Winograd's method pays, and for how many places."""
-    layers = [line.split() for line in lines]
-    settings = [
-        dict(entry.split("=") for entry in words[4 + int(words[2]) + int(words[3]) :])
-        if words[0] in ("Convolution", "InnerProduct")
-        else {}
-        for words in layers
-    ]
-    kept = sum(
-        int(found["6" if words[0] == "Convolution" else "2"])
-        for words, found in zip(layers, settings, strict=True)
-        if found
-    )
-    tuned, by_four = [], 0
-    for line, words, found in zip(lines, layers, settings, strict=True):
-        if words[0] == "Convolution":
-            outputs, weights = int(found["0"]), int(found["6"])
-            # square kernels, and more than one input
-            if found["1"] != "3" or found.get("11", "3") != "3" or weights == 9 * outputs:
-                line += f" {WITHOUT_WINOGRAD}"
-            elif by_four + weights <= MOST_BY_FOUR and kept + 3 * weights <= MOST_KEPT:
-                by_four, kept = by_four + weights, kept + 3 * weights
-            elif kept + weights * 7 // 9 <= MOST_KEPT:
-                kept += weights * 7 // 9
-                line += f" {BY_TWO.format(outputs=outputs)}"
-            else:
-                line += f" {WITHOUT_WINOGRAD}"
-        tuned.append(line)
+    layers = [_settings(line) for line in lines]
+    by_four, kept = 0, sum(layer["weights"] for layer in layers)
+    tuned = []
+    for line, layer in zip(lines, layers, strict=True):
+        added, weights = "", layer["weights"]
+        if line.startswith("Convolution "):
+            is_square = layer["1"] == layer.get("11", layer["1"]) == 3
+            has_one_input = weights == 9 * layer["0"]
+            added = f" {WITHOUT_WINOGRAD}"
+            if is_square and not has_one_input:
+                if by_four + weights <= MOST_BY_FOUR and kept + 3 * weights <= MOST_KEPT:
+                    added, by_four, kept = "", by_four + weights, kept + 3 * weights
+                elif kept + weights * 7 // 9 <= MOST_KEPT:
+                    added, kept = f" {BY_TWO.format(outputs=layer['0'])}", kept + weights * 7 // 9
+        tuned.append(line + added)
     return tuned
+
+
+def _settings(line: str) -> dict[str, int]:
+    """A layer's settings by ncnn's numbers, of those that have many weights, and how many: "weights"."""
+    kind, *words = line.split()
+    number = {"Convolution": "6", "InnerProduct": "2"}.get(kind)
+    if number is None:
+        return {"weights": 0}
+    pairs = (entry.split("=") for entry in words[3 + int(words[1]) + int(words[2]) :])
+    settings = {name: int(value) for name, value in pairs if value.lstrip("-").isdigit()}
+    return settings | {"weights": settings[number]}
 
 
 RUNTIMES = {

@@ -6,7 +6,6 @@ folder, the system's unless ``PANNS_CACHE`` names another.
 
 import hashlib
 import os
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from pannslib.models.base import PannsModel
 from pannslib.models.checkpoints import load_checkpoint
 from pannslib.models.registry import architecture, create_model
 
-CHECKED = "checked.json"  # in the cache folder: file -> size and time of what was found to be the released one
+CHECKED = "checked.json"  # in the cache folder: what was found to be the released file
 LOCK = "checksums.json"  # in the cache folder: file -> SHA-256 of what came, where the release's isn't known
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 2**16  # bytes; what is lost at most when a transfer is cut off
@@ -104,31 +103,35 @@ def fetch_pretrained(
 def check_released(path: Path) -> Path:
     """A file of the cache, if it is what the authors released under its name; the path again.
 
-    The checksum is computed once and remembered with the file's size and time.
+    The checksum is computed once, and remembered in the cache.
 
     Raises:
         CheckpointError: it is another file.
     """
+    files.remembered(path, path.parent / CHECKED, _check_sum)
+    return path
+
+
+def _check_sum(path: Path) -> str | None:
+    """The checksum of a file that the authors released, None where none is known.
+
+    Raises:
+        CheckpointError: the file has another.
+    """
     row = released_checkpoints().set_index("name").loc[path.name]
-    stat, record = path.stat(), path.parent / CHECKED
-    known = files.read_json(record) if record.is_file() else {}
-    seen = [stat.st_size, stat.st_mtime_ns]
-    if known.get(path.name) == seen:
-        return path
     lock = path.parent / LOCK
     expected = _checksum(row) or (files.read_json(lock) if lock.is_file() else {}).get(path.name)
-    if expected is not None:
-        kind, _, digest = expected.partition(":")
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
-        if found != digest:
-            raise CheckpointError(
-                f"{path} isn't the released file: its {kind} is {found}, not {digest}. Delete it, and fetch it anew: "
-                f'checkpoint="released", or pannslib.load_pretrained({row["model"]!r}).'
-            )
-    with suppress(OSError):  # a cache that can only be read is checked each time
-        files.write_json(record, known | {path.name: seen})
-    return path
+    if expected is None:
+        return None
+    kind, _, digest = expected.partition(":")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != digest:
+        raise CheckpointError(
+            f"{path} isn't the released file: its {kind} is {found}, not {digest}. Delete it, and fetch it anew: "
+            f'checkpoint="released", or pannslib.load_pretrained({row["model"]!r}).'
+        )
+    return expected
 
 
 def _checksum(row: pd.Series) -> str | None:

@@ -158,10 +158,10 @@ def test_the_key_of_a_checkpoint_is_computed_once(tmp_path, monkeypatch):
     other = tmp_path / "same.pth"
     other.write_bytes(b"two")
     assert engines.key_of(other, folder) == engines.key_of(path, folder)
-    for number in range(engines.MOST_KEYS + 1):
+    for number in range(engines.files.MOST_REMEMBERED + 1):
         (tmp_path / f"{number}.pth").write_bytes(b"")
         engines.key_of(tmp_path / f"{number}.pth", folder)
-    assert len(engines.files.read_json(folder / engines.KEYS)) == engines.MOST_KEYS
+    assert len(engines.files.read_json(folder / engines.KEYS)) == engines.files.MOST_REMEMBERED
 
 
 def test_the_fastest_engine_goes_with_the_architecture():

@@ -18,10 +18,12 @@ SETTINGS = [*FRONT_ENDS.values(), FrontEnd(mel_bins=128), FrontEnd(mel_bins=3), 
 SETTINGS += [FrontEnd(hop=1_000), FrontEnd(window=1_000), FrontEnd(window=8_192)]  # the kernel lacks the last windows
 
 
-def close(given, expected):
+def close(given, expected, atol=2e-5):
     """Amplitudes differ by roundings of the largest in their frame, which in dB is more where hardly any power is."""
     expected = expected.numpy()
     np.testing.assert_allclose(given, expected, atol=2e-4, rtol=0)
+    strong = expected > expected.max(axis=-1, keepdims=True) - 40
+    np.testing.assert_allclose(given[strong], expected[strong], atol=atol, rtol=0)
     amplitude, wanted = 10 ** (given / 20), 10 ** (expected / 20)
     assert (np.abs(amplitude - wanted) <= 2e-6 * wanted.max(axis=-1, keepdims=True)).all()
 
@@ -49,7 +51,8 @@ def test_the_log_mel_is_the_same(settings, threads, monkeypatch):
     for batch, samples in ((1, settings.least_samples), (3, settings.sample_rate), (2, 100 * settings.hop - 1)):
         waveform = torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) - 0.5
         waveform[-1, samples // 2 :] = 0  # silence has its floor
-        close(parallel(waveform.numpy()), log_mel(waveform))
+        # a filter may be of one frequency, where hardly any power is left two FFTs round differently
+        close(parallel(waveform.numpy()), log_mel(waveform), atol=2e-4 if settings.mel_bins == 128 else 2e-5)
         assert torch.get_num_threads() == threads
 
 
@@ -66,7 +69,8 @@ def test_several_callers_do_not_mix_their_clips(monkeypatch):
 
 def test_threads_that_never_come_are_not_waited_for():
     """As in a process that was forked, where the pool's threads are gone."""
-    log_mel, waveform, gate = LogMel(FrontEnd()).eval(), torch.rand(1, 320_000), threading.Event()
+    log_mel, gate = LogMel(FrontEnd()).eval(), threading.Event()
+    waveform = torch.rand(1, 320_000, generator=torch.Generator().manual_seed(0)) - 0.5
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
