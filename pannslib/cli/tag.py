@@ -24,7 +24,7 @@ ModelOption = Annotated[
     str, typer.Option(help="Architecture; where left out, what the file says, or Cnn14 (detect: its DecisionLevelMax).")
 ]
 EngineOption = Annotated[
-    str, typer.Option(help="auto, torch (plain PyTorch), folded, compile, ncnn, onnxruntime, openvino.")
+    str, typer.Option(help="auto, torch (plain PyTorch), folded, compile, winograd, ncnn, onnxruntime, openvino.")
 ]
 PrecisionOption = Annotated[str, typer.Option(help="fp32, bf16, tf32 (on a GPU), or auto: bf16 where there is some.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

@@ -16,6 +16,7 @@ from pannslib.inference.engines import (
     FASTEST,
     GET_FAST,
     RUNTIMES,
+    can_run,
     choose,
     has_bf16,
     packages_of,
@@ -37,7 +38,10 @@ def examine() -> dict:
     packages = _packages()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     device = "cuda" if gpus else "cpu"
-    engines = {name: all(map(_loads, packages_of(name))) for name in ("torch", "folded", "compile", *RUNTIMES)}
+    engines = {
+        name: can_run(name) and all(map(_loads, packages_of(name)))
+        for name in ("torch", "folded", "compile", *RUNTIMES)
+    }
     engines["compile"] = bool(gpus) or shutil.which("g++") is not None
     weights, folder = _weights()
     return {

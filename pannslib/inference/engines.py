@@ -5,7 +5,7 @@
 | "torch" | PyTorch as the model is written, the front end by FFT | fp32, bf16, tf32 on a GPU |
 | "folded" | the same, batch norms and poolings folded into convolutions (`folding`), channels last | as above |
 | "compile" | the folded network through torch.compile | as above |
-| "ncnn", "onnxruntime", "openvino" | the folded network as a graph, see `runtimes` | as each has |
+| "winograd", "ncnn", "onnxruntime", "openvino" | the folded network as a graph, see `runtimes` | as each has |
 
 "auto" takes the fastest for the architecture of those that are installed (`fastest`), and says in one line on the
 standard error what it would rather have had. The FFT is always in float32. What runs on a GPU is
@@ -41,8 +41,9 @@ FASTEST = {
 }
 # what is faster still on the CPU in float32, by architecture or family; OpenVINO where it takes less than a GiB, since
 # it keeps weights twice
-FASTER = {"Cnn6": "openvino", "LeeNet11": "openvino", "LeeNet24": "openvino", "DaiNet19": "openvino"}
-FASTER |= dict.fromkeys(("CNN", "ResNet", "DecisionLevel", "Wavegram"), "ncnn")
+FASTER = dict.fromkeys(("Cnn6", "LeeNet11", "LeeNet24", "DaiNet19"), ("openvino",))
+FASTER |= dict.fromkeys(("CNN", "DecisionLevel"), ("winograd", "ncnn"))
+FASTER |= dict.fromkeys(("ResNet", "Wavegram"), ("ncnn",))
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 LARGE = 2**24  # weights of a network that takes too long for the front end's compiled kernel to matter
@@ -119,7 +120,7 @@ class GraphEngine:
             weights = sum(weight.numel() for weight in settings.parameters())
             self.log_mel = ParallelLogMel(LogMel(settings.front_end), compiled=weights < LARGE)
         self.framewise = settings.framewise if settings.classifies_frames else None
-        self.run = runtime.load(path, precision, len(self.inputs), 3 if self.framewise else 2)
+        self.run = runtime.load(path, precision, settings)
 
     def __call__(self, waveform: np.ndarray) -> Prediction:
         given = {"waveform": waveform}
@@ -138,7 +139,18 @@ def choose(settings: PannsModel, device: str, precision: str, engine: str = "aut
     """The engine that computes a model: the one that is asked for, or the fastest of those that are installed."""
     if engine != "auto":
         return engine
-    return next((name for name in fastest(device, precision, settings.name) if available(name)), "folded")
+    return next((name for name in _wanted(device, precision, settings) if available(name)), "folded")
+
+
+def _wanted(device: str, precision: str, settings: PannsModel) -> tuple[str, ...]:
+    """The engines for a model, the fastest first.
+
+    Machine code is for channels by 32, and where of 64 mel bins two bands are left for the last block; with more bands
+    its weights would be too many, with one they'd meet padding for the most part.
+    """
+    is_suited = round(64 * settings.width) % 32 == 0 and settings.front_end.mel_bins == 64
+    names = fastest(device, precision, settings.name)
+    return tuple(name for name in names if is_suited or name != "winograd")
 
 
 def fastest(device: str, precision: str, architecture: str) -> tuple[str, ...]:
@@ -146,8 +158,9 @@ def fastest(device: str, precision: str, architecture: str) -> tuple[str, ...]:
     order = FASTEST.get((device, precision), ())  # none where `create` refuses the precision
     if (device, precision) != ("cpu", "fp32"):
         return order
-    first = FASTER.get(architecture) or FASTER.get(registry.architecture(architecture).family) or order[0]
-    return (first, *(name for name in order if name != first))
+    first = FASTER.get(architecture) or FASTER.get(registry.architecture(architecture).family) or order[:1]
+    first = tuple(name for name in first if can_run(name))
+    return (*first, *(name for name in order if name not in first))
 
 
 def create(
@@ -183,7 +196,7 @@ def create(
             f"The engine {engine} computes on the CPU, in {' or '.join(RUNTIMES[engine].precisions)}; asked was "
             f"{precision}."
         )
-    wanted = fastest(device, precision, settings.name) if engine == "auto" else (engine, "folded")
+    wanted = _wanted(device, precision, settings) if engine == "auto" else (engine, "folded")
     reasons = []
     for name in wanted:
         try:
@@ -205,13 +218,15 @@ def create(
 
 
 class _Unavailable(Exception):
-    """An engine that isn't installed."""
+    """An engine that isn't installed, or not for this processor."""
 
 
 def _make(name, model, settings, key, device, precision, folder):
     if name not in RUNTIMES:
         return TorchEngine(model(), device, precision, name)
     runtime = RUNTIMES[name]
+    if not can_run(name):
+        raise _Unavailable(f"{name} needs a processor with {' and '.join(runtime.flags)}")
     missing = [package for package in runtime.packages if not installed(package)]
     if missing:
         raise _Unavailable(f"{' and '.join(missing)} isn't installed ({GET_FAST})")
@@ -255,8 +270,13 @@ def packages_of(engine: str) -> tuple[str, ...]:
 
 
 def available(engine: str) -> bool:
-    """Whether all that an engine needs is installed."""
-    return all(map(installed, packages_of(engine)))
+    """Whether all that an engine needs is there."""
+    return can_run(engine) and all(map(installed, packages_of(engine)))
+
+
+def can_run(engine: str) -> bool:
+    """Whether the processor has the instruction sets that an engine needs."""
+    return engine not in RUNTIMES or processor_flags().issuperset(RUNTIMES[engine].flags)
 
 
 def installed(package: str) -> bool:

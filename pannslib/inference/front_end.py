@@ -10,13 +10,13 @@ has no use for it. It takes 130 MiB and saves 1 ms of 10 s of sound, which a lar
 import ctypes
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
 
 from pannslib.features import POWER_FLOOR, LogMel, check_waveform
+from pannslib.inference.threads import in_parallel
 
 FRAMES = 128  # that a thread takes at a time: two blocks of the kernel
 
@@ -50,13 +50,7 @@ class ParallelLogMel:
         clips, samples = waveform.shape
         log_mel = np.empty((clips, 1, self.front_end.frames(samples), self.front_end.mel_bins), np.float32)
         parts = [(clip, start) for clip in range(clips) for start in range(0, log_mel.shape[2], FRAMES)]
-        threads = torch.get_num_threads()
-        others = [_pool(threads).submit(self._work, waveform, log_mel, parts) for _ in parts[1:threads]]
-        self._work(waveform, log_mel, parts)
-        for other in others:
-            # whoever hasn't begun by now finds nothing left, and in a forked process would never begin
-            if not other.cancel():
-                other.result()
+        in_parallel(partial(self._work, waveform, log_mel), parts, torch.get_num_threads())
         return log_mel
 
     def _load_kernel(self) -> Callable | None:
@@ -68,24 +62,13 @@ class ParallelLogMel:
         tables = mel_kernel.tables_of(self.log_mel.window.numpy(), self.log_mel.mel.numpy())
         return partial(mel_kernel.mel_power, hop=self.front_end.hop, tables=tables)
 
-    def _work(self, waveform: np.ndarray, log_mel: np.ndarray, parts: list[tuple[int, int]]) -> None:
-        """Compute parts until none is left."""
-        while True:
-            try:
-                clip, start = parts.pop()  # one thread at a time: a list is safe
-            except IndexError:
-                return
-            stop = min(start + FRAMES, log_mel.shape[2])
-            self.kernel(waveform[clip], log_mel[clip, 0], start, stop)
-            part = log_mel[clip, 0, start:stop]
-            np.log10(np.maximum(part, POWER_FLOOR, out=part), out=part)
-            part *= 10
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads beside the caller's."""
-    return ThreadPoolExecutor(max(1, threads - 1), "log-mel")
+    def _work(self, waveform: np.ndarray, log_mel: np.ndarray, clip: int, start: int) -> None:
+        """Compute `FRAMES` frames of a clip."""
+        stop = min(start + FRAMES, log_mel.shape[2])
+        self.kernel(waveform[clip], log_mel[clip, 0], start, stop)
+        part = log_mel[clip, 0, start:stop]
+        np.log10(np.maximum(part, POWER_FLOOR, out=part), out=part)
+        part *= 10
 
 
 # found where PyTorch has loaded OpenMP for all to see, as it does on Linux

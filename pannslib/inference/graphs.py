@@ -54,7 +54,7 @@ class Graph(nn.Module):
         if model.classifies_frames:
             self.outputs += ("framewise_output",) if whole else ("segmentwise_output",)
         if model.classifies_frames and not whole:
-            self.model.framewise = lambda segmentwise, frames: segmentwise  # which engines repeat over the frames
+            self.model.framewise = as_it_is  # which engines repeat over the frames
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The tensors named ``inputs`` -> those named ``outputs``."""
@@ -63,6 +63,11 @@ class Graph(nn.Module):
             self.given.log_mel = named["log_mel"]
         output = self.model.from_waveform(named.get("waveform"), None)
         return tuple(getattr(output, name.replace("segmentwise", "framewise")) for name in self.outputs)
+
+
+def as_it_is(segmentwise: Tensor, frames: int) -> Tensor:
+    """Stand in for `PannsModel.framewise`."""
+    return segmentwise
 
 
 class Given(nn.Module):

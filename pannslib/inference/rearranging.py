@@ -56,12 +56,12 @@ class TwoBands(nn.Module):
         pairs = zip((same, below - same, above - same), biases, strict=True)
         return nn.ModuleList(with_weight(conv, weight[..., None], bias, padding=(1, 0)) for weight, bias in pairs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pooling: int = 1) -> Tensor:
         for both, below, above in self.layers:
             low, high = x[..., :1], x[..., 1:]
             shared = both(low + high)
             x = F.relu_(torch.cat([shared + above(high), shared + below(low)], dim=3))
-        return x
+        return x if pooling == 1 else F.avg_pool2d(x, pooling)
 
 
 def _use_two_bands(model: PannsModel) -> None:
@@ -69,11 +69,11 @@ def _use_two_bands(model: PannsModel) -> None:
 
     def is_wanted(block: nn.Module) -> bool:
         convolutions = [getattr(block, f"conv{index}") for index in range(1, getattr(block, "depth", 0) + 1)]
-        return isinstance(block, ConvBlock) and all(_is_plain(conv, 3) for conv in convolutions)
+        return isinstance(block, ConvBlock) and all(is_plain(conv, 3) for conv in convolutions)
 
     for name, bands in _bands_seen(model, is_wanted).items():
         if bands == 2:
-            _replace(model, name, TwoBands)
+            replace(model, name, TwoBands)
 
 
 class Turned(nn.Module):
@@ -98,7 +98,7 @@ def _turn(model: PannsModel) -> None:
 
     for name, bands in _bands_seen(model, is_wanted).items():
         if bands <= MOST_BANDS:
-            _replace(model, name, Turned)
+            replace(model, name, Turned)
 
 
 def _bands_seen(model: PannsModel, is_wanted: Callable[[nn.Module], bool]) -> dict[str, int]:
@@ -116,13 +116,13 @@ def _bands_seen(model: PannsModel, is_wanted: Callable[[nn.Module], bool]) -> di
     return seen
 
 
-def _replace(model: PannsModel, name: str, by: Callable[[nn.Module], nn.Module]) -> None:
+def replace(model: PannsModel, name: str, by: Callable[[nn.Module], nn.Module]) -> None:
     """Put what ``by`` makes of the module of this name in its place."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, by(model.get_submodule(name)))
 
 
-def _is_plain(conv: nn.Module, kernel: int) -> bool:
+def is_plain(conv: nn.Module, kernel: int) -> bool:
     """Whether a folded convolution has square kernels of this size, without stride, dilation or groups."""
     return (
         isinstance(conv, nn.Conv2d)
@@ -132,21 +132,21 @@ def _is_plain(conv: nn.Module, kernel: int) -> bool:
     )
 
 
-def winograd_matrices(kernel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def winograd_matrices(kernel: int, places: int = TILE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The matrices of Winograd's method for one axis, float64, by interpolation at `POINTS` (Toom and Cook).
 
-    With ``weights`` (kernel,) and ``samples`` (size,), where size is `TILE` + kernel - 1,
-    ``outputs @ ((kernels @ weights) * (inputs @ samples))`` is what the kernel gives at `TILE` places.
+    With ``weights`` (kernel,) and ``samples`` (size,), where size is places + kernel - 1,
+    ``outputs @ ((kernels @ weights) * (inputs @ samples))`` is what the kernel gives at so many places.
 
     Returns:
-        kernels (size, kernel), inputs (size, size) and outputs (TILE, size).
+        kernels (size, kernel), inputs (size, size) and outputs (places, size).
     """
-    points = np.array(POINTS[: TILE + kernel - 2])
+    points = np.array(POINTS[: places + kernel - 2])
     others = [np.delete(points, index) for index in range(len(points))]
     scale = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
     kernels = np.vstack([np.vander(points, kernel, increasing=True) / scale[:, None], np.eye(1, kernel, kernel - 1)])
     inputs = np.vstack([*(np.append(np.poly(rest)[::-1], 0) for rest in others), np.poly(points)[::-1]])
-    outputs = np.vstack([np.vander(points, TILE, increasing=True), np.eye(1, TILE, TILE - 1)]).T
+    outputs = np.vstack([np.vander(points, places, increasing=True), np.eye(1, places, places - 1)]).T
     return kernels, inputs, outputs
 
 
@@ -189,10 +189,10 @@ class Winograd(nn.Module):
 def _use_winograd(model: PannsModel) -> None:
     """Put `Winograd` where a folded convolution has many channels, and kernels of 3 x 3 or 5 x 5."""
     for name, conv in list(model.named_modules()):
-        if not (_is_plain(conv, 3) or _is_plain(conv, 5)):
+        if not (is_plain(conv, 3) or is_plain(conv, 5)):
             continue
         if conv.in_channels >= LEAST_INPUTS[conv.kernel_size[0]] and conv.weight.numel() < MOST_WEIGHTS:
-            _replace(model, name, Winograd)
+            replace(model, name, Winograd)
 
 
 WAYS = {"two_bands": _use_two_bands, "winograd": _use_winograd, "turned": _turn}

@@ -2,7 +2,8 @@
 
 | runtime | its graph | precisions | fast at |
 |---|---|---|---|
-| "ncnn" | its own, made by pnnx | fp32 | 3 x 3 convolutions, by Winograd's method |
+| "winograd" | PyTorch's, with machine code in it (`winograd`) | fp32 | 3 x 3 convolutions of many channels |
+| "ncnn" | its own, made by pnnx | fp32 | 3 x 3 convolutions, by Winograd's method too |
 | "onnxruntime" | ONNX | fp32 | 1 x 1 convolutions |
 | "openvino" | ONNX, rearranged (`rearranging`) | fp32, bf16 | everything else |
 
@@ -34,17 +35,19 @@ class Runtime:
 
     Attributes:
         packages: what must be installed.
+        flags: the processor's instruction sets that it needs.
         precisions: "fp32", "bf16".
         file: of the graph, in a model's folder; "{precision}" in it is replaced.
         write: (model, path, precision) -> None.
-        load: (path, precision, number of inputs, number of outputs) -> what computes.
+        load: (path, precision, the model or one without weights) -> what computes.
     """
 
     packages: tuple[str, ...]
+    flags: tuple[str, ...]
     precisions: tuple[str, ...]
     file: str
     write: Callable[[PannsModel, Path, str], None]
-    load: Callable[[Path, str, int, int], Run]
+    load: Callable[[Path, str, PannsModel], Run]
 
 
 def _made(folder: Path) -> Path:
@@ -65,7 +68,7 @@ def _write_onnxruntime(model: PannsModel, path: Path, precision: str) -> None:
     graphs.write(model, path, whole=False)
 
 
-def _load_onnxruntime(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+def _load_onnxruntime(path: Path, precision: str, settings: PannsModel) -> Run:
     import onnxruntime
 
     # the graph as this processor wants it, with the weights beside it in the order in which they are used: it is read
@@ -120,7 +123,7 @@ def _write_openvino(model: PannsModel, path: Path, precision: str) -> None:
         _move(made, path)
 
 
-def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+def _load_openvino(path: Path, precision: str, settings: PannsModel) -> Run:
     import openvino
 
     settings = {
@@ -136,6 +139,21 @@ def _load_openvino(path: Path, precision: str, inputs: int, outputs: int) -> Run
         return [np.array(value, dtype=np.float32) for value in request.infer(given).values()]
 
     return run
+
+
+# --- machine code for 3 x 3 convolutions -------------------------------------------------------------------------
+
+
+def _write_winograd(model: PannsModel, path: Path, precision: str) -> None:
+    from pannslib.inference import winograd
+
+    winograd.write(model, path)
+
+
+def _load_winograd(path: Path, precision: str, settings: PannsModel) -> Run:
+    from pannslib.inference import winograd
+
+    return winograd.load(path)
 
 
 # --- ncnn --------------------------------------------------------------------------------------------------------
@@ -175,9 +193,10 @@ def _write_ncnn(model: PannsModel, path: Path, precision: str) -> None:
         _move(made, path)
 
 
-def _load_ncnn(path: Path, precision: str, inputs: int, outputs: int) -> Run:
+def _load_ncnn(path: Path, precision: str, settings: PannsModel) -> Run:
     import ncnn
 
+    outputs = 3 if settings.classifies_frames else 2
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd63_convolution", "vulkan_compute"):
@@ -231,10 +250,13 @@ def _settings(line: str) -> dict[str, int]:
 
 
 RUNTIMES = {
-    "ncnn": Runtime(("ncnn", "pnnx"), ("fp32",), "ncnn.param", _write_ncnn, _load_ncnn),
-    "onnxruntime": Runtime(("onnx", "onnxruntime"), ("fp32",), "folded.onnx", _write_onnxruntime, _load_onnxruntime),
+    "winograd": Runtime(("llvmlite",), ("avx512f",), ("fp32",), "winograd.pt", _write_winograd, _load_winograd),
+    "ncnn": Runtime(("ncnn", "pnnx"), (), ("fp32",), "ncnn.param", _write_ncnn, _load_ncnn),
+    "onnxruntime": Runtime(
+        ("onnx", "onnxruntime"), (), ("fp32",), "folded.onnx", _write_onnxruntime, _load_onnxruntime
+    ),
     "openvino": Runtime(
-        ("onnx", "openvino"), ("fp32", "bf16"), "openvino_{precision}.xml", _write_openvino, _load_openvino
+        ("onnx", "openvino"), (), ("fp32", "bf16"), "openvino_{precision}.xml", _write_openvino, _load_openvino
     ),
 }
 

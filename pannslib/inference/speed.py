@@ -30,6 +30,7 @@ WAYS = (
     ("torch", "fp32"),
     ("folded", "fp32"),
     ("compile", "fp32"),
+    ("winograd", "fp32"),
     ("ncnn", "fp32"),
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from pannslib.models.base import Settings
@@ -51,7 +50,6 @@ class Cnn(LogMelModel):
 
     def body(self, x: Tensor) -> Tensor:
         for index, pooling in enumerate(self.poolings, start=1):
-            x = getattr(self, f"conv_block{index}")(x)
-            x = F.avg_pool2d(x, pooling)  # (batch, channels, frames / 2, bins / 2)
+            x = getattr(self, f"conv_block{index}")(x, pooling)  # (batch, channels, frames / 2, bins / 2)
             x = self.dropout(x, self.block_dropout)
         return x

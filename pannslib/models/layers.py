@@ -75,11 +75,12 @@ class ConvBlock(nn.Module):
         for index in range(self.depth):
             self.add_module(f"bn{index + 1}", BATCH_NORMS[axes](outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pooling: int = 1) -> Tensor:
+        """Compute the block; of two axes, averages of ``pooling`` x ``pooling`` of it."""
         for index in range(1, self.depth + 1):
             conv, norm = getattr(self, f"conv{index}"), getattr(self, f"bn{index}")
             x = self.relu(norm(conv(x)))
-        return x
+        return x if pooling == 1 else F.avg_pool2d(x, pooling)
 
 
 def initialise(model: nn.Module) -> None:

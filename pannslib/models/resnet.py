@@ -30,7 +30,7 @@ class ResNet(LogMelModel):
         initialise(self)
 
     def body(self, x: Tensor) -> Tensor:
-        x = F.avg_pool2d(self.conv_block1(x), 2)  # (batch, 64, frames / 2, bins / 2)
+        x = self.conv_block1(x, 2)  # (batch, 64, frames / 2, bins / 2)
         x = self.resnet(self.dropout(x, 0.2))  # (batch, 512 or 2048, frames / 16, bins / 16)
         x = F.avg_pool2d(x, 2)
         x = self.conv_block_after1(self.dropout(x, 0.2))

@@ -68,9 +68,7 @@ class Wavegram(PannsModel):
         """Pictures (batch, pictures * 64, steps, bins) -> output, by CNN14's blocks from the second on."""
         for index in range(2, 7):
             x = self.dropout(x, 0.2)
-            x = getattr(self, f"conv_block{index}")(x)
-            if index < 6:
-                x = F.avg_pool2d(x, 2)
+            x = getattr(self, f"conv_block{index}")(x, 2 if index < 6 else 1)
         return self.classify(self.dropout(x, 0.2).mean(dim=3))
 
 
@@ -97,7 +95,7 @@ class WavegramLogmel(LogMelInput, Wavegram):
         log_mel = self.normalise(self.log_mel(waveform))
         if mixup_lambda is not None:
             learned, log_mel = mixup(learned, mixup_lambda), mixup(log_mel, mixup_lambda)
-        log_mel = F.avg_pool2d(self.conv_block1(log_mel), 2)
+        log_mel = self.conv_block1(log_mel, 2)
         # each cut to the other's length, without asking which is longer, so that the network can be traced
         log_mel = log_mel[:, :, : learned.shape[2]]
         return self.network(torch.cat([log_mel, learned[:, :, : log_mel.shape[2]]], dim=1))

@@ -12,6 +12,7 @@ import torch
 from pannslib.errors import ModelError
 from pannslib.features import FRONT_ENDS, FrontEnd, LogMel
 from pannslib.inference import front_end
+from pannslib.inference import threads as sharing
 from pannslib.inference.front_end import ParallelLogMel
 
 SETTINGS = [*FRONT_ENDS.values(), FrontEnd(mel_bins=128), FrontEnd(mel_bins=3), FrontEnd(fmin=0, fmax=16_000)]
@@ -74,7 +75,7 @@ def test_threads_that_never_come_are_not_waited_for():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        busy = front_end._pool(2).submit(gate.wait, 60)
+        busy = sharing._pool(2).submit(gate.wait, 60)
         close(warm(log_mel)(waveform.numpy()), log_mel(waveform))
         assert not busy.done()
     finally:

@@ -1,0 +1,372 @@
+"""Machine code for 3 x 3 convolutions by Winograd's method, made by LLVM for the processor that it runs on.
+
+Libraries move what the method transforms to memory and back, or have no such method for float32. Here as many tiles as
+a core's cache holds are transformed, multiplied and transformed back together, with the bias, a residual, the ReLU and
+the pooling on the way. That is Winograd's method as `rearranging.winograd_matrices` has it (Lavin and Gray 2016, Fast
+algorithms for convolutional neural networks); a product of matrices is its step in between, which stands for itself
+too.
+
+Arrays are float32, channels last: (rows, columns, channels). `LANES` channels are computed together, of which a vector
+register of AVX-512 holds as many. Between the steps, ``tiles`` are (point, group of `TILES` tiles, block of `LANES`
+channels, tile, channel) and ``products`` (point, tile, channel), where a point is a place in a transformed tile.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite
+import numpy as np
+from llvmlite import binding, ir
+
+from pannslib import files
+from pannslib.inference.rearranging import winograd_matrices
+
+LANES, TILES, KERNEL = 16, 11, 3
+PAIR = 2 * LANES  # output channels that a product computes together: for `TILES` tiles, in 22 of 32 vector registers
+PLACES = (4, 2)  # along an axis that a tile gives
+
+FLOAT, INDEX, ARRAY = ir.FloatType(), ir.IntType(64), ir.FloatType().as_pointer()
+VECTOR = ir.VectorType(FLOAT, LANES)
+MULTIPLY_ADD = f"llvm.fma.v{LANES}f32"  # as LLVM names it
+
+VERSION = files.digest(Path(__file__).read_text())  # of this code
+_ENGINES: list = []  # whose memory the machine code is in, for as long as the process lives
+
+Value = ir.Value
+Grid = list[list[Value]]
+
+
+class Ending(NamedTuple):
+    """What happens to a convolution's outputs besides the bias and the ReLU.
+
+    Attributes:
+        places: along an axis that a tile gives, of `PLACES`.
+        pooling: 2 for averages of 2 x 2, else 1.
+        residual: whether another picture is added before the ReLU.
+    """
+
+    places: int
+    pooling: int = 1
+    residual: bool = False
+
+    @property
+    def function(self) -> str:
+        """The name of the function that does it."""
+        return f"outputs{self.places}_pooled{self.pooling}" + "_residual" * self.residual
+
+
+ENDINGS = [Ending(places, *rest) for places in PLACES for rest in ((1, False), (2, False), (1, True))]
+# functions: their arrays, and their numbers
+SIGNATURES = {
+    **{
+        f"inputs{places}": ("picture tiles zeros", "first count columns height width channels stride")
+        for places in PLACES
+    },
+    **{
+        ending.function: (
+            "products picture bias nowhere" + " residual" * ending.residual,
+            "first count columns height width channels stride",
+        )
+        for ending in ENDINGS
+    },
+    "products": (
+        "weights tiles products",
+        "points pairs groups blocks outputs weights_stride tiles_stride stride",
+    ),
+    "first": ("picture results weights bias", "first count width channels"),
+}
+
+
+class Function:
+    """A function of machine code that is being written: arrays and whole numbers -> nothing.
+
+    Args:
+        module: that it belongs to.
+        name: of `SIGNATURES`; its arguments are attributes then.
+    """
+
+    def __init__(self, module: ir.Module, name: str):
+        arrays, numbers = (text.split() for text in SIGNATURES[name])
+        kinds = [ARRAY] * len(arrays) + [INDEX] * len(numbers)
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.build = ir.IRBuilder(self.function.append_basic_block())
+        self.fma = module.globals.get(MULTIPLY_ADD) or ir.Function(
+            module, ir.FunctionType(VECTOR, [VECTOR] * 3), MULTIPLY_ADD
+        )
+        for argument, called in zip(self.function.args, arrays + numbers, strict=True):
+            setattr(self, called, argument)
+            if argument.type is ARRAY:
+                argument.add_attribute("noalias")
+
+    @contextmanager
+    def loop(self, count: Value, carried: tuple[Value, ...] = ()) -> Iterator[tuple[Value, list[Value]]]:
+        """Repeat what is written inside, ``count`` times and once at least.
+
+        Yields the number of the turn and a list of vectors that go from turn to turn, whose entries are replaced; it
+        holds the last turn's afterwards.
+        """
+        before, inside = self.build.block, self.function.append_basic_block()
+        self.build.branch(inside)
+        self.build.position_at_end(inside)
+        turn = self.build.phi(INDEX)
+        entering = [self.build.phi(value.type) for value in carried]
+        leaving = list(entering)
+        yield turn, leaving
+        following = self.build.add(turn, INDEX(1))
+        for phi, first, next_value in zip([turn, *entering], [INDEX(0), *carried], [following, *leaving], strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(next_value, self.build.block)
+        after = self.function.append_basic_block()
+        self.build.cbranch(self.build.icmp_signed("<", following, count), inside, after)
+        self.build.position_at_end(after)
+
+    def times(self, *factors: Value | int) -> Value:
+        """The product of whole numbers."""
+        first, *others = (INDEX(factor) if isinstance(factor, int) else factor for factor in factors)
+        for factor in others:
+            first = self.build.mul(first, factor)
+        return first
+
+    def at(self, array: Value, *terms: Value | int | tuple) -> Value:
+        """The place in an array so many numbers further on; a tuple is a product."""
+        for term in terms:
+            array = self.build.gep(array, [self.times(*term) if isinstance(term, tuple) else self.times(term)])
+        return array
+
+    def load(self, array: Value) -> Value:
+        """`LANES` numbers."""
+        return self.build.load(self.build.bitcast(array, VECTOR.as_pointer()), align=4)
+
+    def store(self, vector: Value, array: Value) -> None:
+        """Write `LANES` numbers."""
+        self.build.store(vector, self.build.bitcast(array, VECTOR.as_pointer()), align=4)
+
+    def spread(self, array: Value) -> Value:
+        """One number, `LANES` times."""
+        undefined = VECTOR(ir.Undefined)
+        vector = self.build.insert_element(undefined, self.build.load(array), ir.IntType(32)(0))
+        return self.build.shuffle_vector(vector, undefined, ir.VectorType(ir.IntType(32), LANES)([0] * LANES))
+
+    def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c"""
+        return self.build.call(self.fma, [a, b, c])
+
+    def weighted(self, factors: np.ndarray, vectors: list[Value]) -> Value:
+        """The sum of vectors times constants."""
+        total = None
+        for factor, vector in zip(factors, vectors, strict=True):
+            if factor == 0:
+                continue
+            if total is None:
+                total = vector if factor == 1 else self.build.fmul(vector, constant(factor))
+            elif abs(factor) == 1:
+                total = (self.build.fadd if factor == 1 else self.build.fsub)(total, vector)
+            else:
+                total = self.multiply_add(vector, constant(factor), total)
+        return total
+
+    def transformed(self, matrix: np.ndarray, grid: Grid) -> Grid:
+        """``matrix @ grid @ matrix.T`` of vectors."""
+        columns = [[self.weighted(row, list(column)) for row in matrix] for column in zip(*grid, strict=True)]
+        return [[self.weighted(row, list(line)) for row in matrix] for line in zip(*columns, strict=True)]
+
+    def pixels(self, tile: Value, columns: Value, places: int, offset: int, size: int, outside: Value) -> Grid:
+        """Where the pixels of a tile are, and ``outside`` for those that the picture doesn't have.
+
+        The picture is ``self.picture`` (self.height, self.width, self.channels).
+
+        Args:
+            tile: its number, row by row.
+            columns: tiles in a row.
+            places: pixels from one tile to the next.
+            offset: of its first pixel.
+            size: pixels along an axis.
+            outside: an array with as many channels.
+        """
+        build = self.build
+        axes = ((build.sdiv(tile, columns), self.height), (build.srem(tile, columns), self.width))
+        along = [[self._place(number, places, offset + step, limit) for step in range(size)] for number, limit in axes]
+        return [
+            [
+                build.select(
+                    build.and_(row_inside, column_inside),
+                    self.at(self.picture, self.times(build.add(build.mul(row, self.width), column), self.channels)),
+                    outside,
+                )
+                for column, column_inside in along[1]
+            ]
+            for row, row_inside in along[0]
+        ]
+
+    def _place(self, number: Value, places: int, offset: int, limit: Value) -> tuple[Value, Value]:
+        place = self.build.add(self.times(number, places), INDEX(offset))
+        return place, self.build.icmp_unsigned("<", place, limit)  # below zero is beyond any limit
+
+
+def constant(number: float) -> Value:
+    """A number, `LANES` times."""
+    return VECTOR([float(number)] * LANES)
+
+
+def _write_inputs(module: ir.Module, places: int) -> None:
+    """Tiles out of a picture: ``count`` from the tile ``first`` on, with zeros around the picture."""
+    matrix = winograd_matrices(KERNEL, places)[1]
+    size = len(matrix)
+    to = Function(module, f"inputs{places}")
+    build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
+    with to.loop(to.count) as (number, _):
+        tile = build.add(to.first, number)
+        pixels = to.pixels(tile, to.columns, places, -1, size, to.zeros)
+        group, place = build.sdiv(number, INDEX(TILES)), build.srem(number, INDEX(TILES))
+        target = to.at(to.tiles, (group, to.channels, TILES), (place, LANES))
+        with to.loop(blocks) as (block, _):
+            grid = [[to.load(to.at(pixel, (block, LANES))) for pixel in line] for line in pixels]
+            there = to.at(target, (block, LANES * TILES))
+            for point, vector in enumerate(chain(*to.transformed(matrix, grid))):
+                to.store(vector, to.at(there, (to.stride, point)))
+    build.ret_void()
+
+
+def _write_products(module: ir.Module) -> None:
+    """Products of weights (point, pair of blocks, input, `PAIR`) and tiles, of ``pairs`` from those given on."""
+    to = Function(module, "products")
+    build = to.build
+    with to.loop(to.points) as (point, _), to.loop(to.pairs) as (pair, _):
+        weights = to.at(to.weights, (point, to.weights_stride), (pair, to.blocks, LANES * PAIR))
+        with to.loop(to.groups) as (group, _):
+            tiles = to.at(to.tiles, (point, to.tiles_stride), (group, to.blocks, LANES * TILES))
+            with to.loop(to.blocks, (constant(0),) * (2 * TILES)) as (block, sums):
+                row, column = to.at(weights, (block, LANES * PAIR)), to.at(tiles, (block, LANES * TILES))
+                for channel in range(LANES):
+                    pair_weights = [to.load(to.at(row, channel * PAIR + half * LANES)) for half in range(2)]
+                    for tile in range(TILES):
+                        number = to.spread(to.at(column, tile * LANES + channel))
+                        for half in range(2):
+                            place = 2 * tile + half
+                            sums[place] = to.multiply_add(pair_weights[half], number, sums[place])
+            there = to.at(to.products, (point, to.stride), (group, to.outputs, TILES), (pair, PAIR))
+            for place, total in enumerate(sums):
+                to.store(total, to.at(there, (to.outputs, place // 2), place % 2 * LANES))
+    build.ret_void()
+
+
+def _write_outputs(module: ir.Module, ending: Ending) -> None:
+    """A picture (height, width, channels) out of products: plus bias (and residual), ReLU, (and averages)."""
+    matrix = winograd_matrices(KERNEL, ending.places)[2]
+    size = matrix.shape[1]
+    to = Function(module, ending.function)
+    build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
+    with to.loop(to.count) as (number, _):
+        tile = build.add(to.first, number)
+        kept = ending.places // ending.pooling
+        pixels = to.pixels(tile, to.columns, kept, 0, kept, to.nowhere)
+        source = to.at(to.products, (number, to.channels))
+        if ending.residual:
+            to.picture = to.residual
+            others = to.pixels(tile, to.columns, kept, 0, kept, to.nowhere)
+        with to.loop(blocks) as (block, _):
+            here = to.times(block, LANES)
+            points = [
+                [to.load(to.at(source, here, (to.stride, size * row + column))) for column in range(size)]
+                for row in range(size)
+            ]
+            bias = to.load(to.at(to.bias, here))
+            grid = [[build.fadd(vector, bias) for vector in line] for line in to.transformed(matrix, points)]
+            if ending.residual:
+                grid = [
+                    [build.fadd(vector, to.load(to.at(other, here))) for vector, other in zip(*lines, strict=True)]
+                    for lines in zip(grid, others, strict=True)
+                ]
+            grid = [[_relu(build, vector) for vector in line] for line in grid]
+            if ending.pooling > 1:
+                average = np.kron(np.eye(kept), np.full((1, ending.pooling), 1 / ending.pooling))
+                grid = to.transformed(average, grid)
+            for line, places_of_line in zip(grid, pixels, strict=True):
+                for vector, pixel in zip(line, places_of_line, strict=True):
+                    to.store(vector, to.at(pixel, here))
+    build.ret_void()
+
+
+def _relu(build: ir.IRBuilder, vector: Value) -> Value:
+    zero = constant(0)
+    return build.select(build.fcmp_ordered("<", vector, zero), zero, vector)  # what is no number stays so
+
+
+def _write_first(module: ir.Module) -> None:
+    """A 3 x 3 convolution of one channel that has a row and column more all around, and ReLU; rows from ``first``."""
+    to = Function(module, "first")
+    build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
+    row_length = build.add(to.width, INDEX(KERNEL - 1))
+    with to.loop(blocks) as (block, _):
+        weights = [to.load(to.at(to.weights, (block, LANES * KERNEL**2), LANES * place)) for place in range(KERNEL**2)]
+        bias = to.load(to.at(to.bias, (block, LANES)))
+        with to.loop(to.count) as (number, _):
+            row = build.add(to.first, number)
+            rows = [to.at(to.picture, (build.add(row, INDEX(step)), row_length)) for step in range(KERNEL)]
+            results = to.at(to.results, (row, to.width, to.channels), (block, LANES))
+            with to.loop(to.width) as (column, _):
+                total = bias
+                for place, weight in enumerate(weights):
+                    pixel = to.at(rows[place // KERNEL], column, place % KERNEL)
+                    total = to.multiply_add(weight, to.spread(pixel), total)
+                to.store(_relu(build, total), to.at(results, (column, to.channels)))
+    build.ret_void()
+
+
+def _module() -> ir.Module:
+    """All functions."""
+    module = ir.Module("winograd")
+    module.triple = binding.get_process_triple()
+    for places in PLACES:
+        _write_inputs(module, places)
+    for ending in ENDINGS:
+        _write_outputs(module, ending)
+    _write_products(module)
+    _write_first(module)
+    return module
+
+
+def _compile() -> bytes:
+    """The functions' machine code for this processor; it takes a second."""
+    module = _module()
+    target = binding.Target.from_triple(module.triple)
+    features = binding.get_host_cpu_features().flatten()
+    machine = target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True)
+    parsed = binding.parse_assembly(str(module))
+    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(parsed, passes)
+    return machine.emit_object(parsed)
+
+
+@lru_cache(maxsize=1)
+def load(folder: Path) -> dict[str, Callable[..., None]]:
+    """The functions by name, which take arrays' addresses and then whole numbers; they let other threads work.
+
+    Args:
+        folder: where the machine code is kept for the next time.
+    """
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    host = [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), llvmlite.__version__, VERSION]
+    path = folder / f"winograd-{files.digest(host)}.o"
+    if not path.is_file():
+        for old in folder.glob("winograd-*.o"):
+            old.unlink(missing_ok=True)
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(_compile())
+    empty = binding.parse_assembly("")
+    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
+    engine = binding.create_mcjit_compiler(empty, machine)
+    engine.add_object_file(binding.ObjectFileRef.from_path(str(path)))
+    engine.finalize_object()
+    functions: dict[str, Callable[..., None]] = {}
+    for name, (arrays, numbers) in SIGNATURES.items():
+        kinds = [ctypes.c_void_p] * len(arrays.split()) + [ctypes.c_int64] * len(numbers.split())
+        functions[name] = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+    _ENGINES.append(engine)
+    return functions

@@ -1,0 +1,146 @@
+"""3 x 3 convolutions in machine code give what PyTorch's give, at the edges too."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_engines import small
+from torch import nn
+
+from pannslib import models
+from pannslib.inference import engines, speed, winograd
+from pannslib.inference.winograd import Along, Code, Convolution, First
+
+pytestmark = pytest.mark.skipif(not engines.can_run("winograd"), reason="the processor has no AVX-512")
+
+SIZES = [(2, 3), (7, 2), (8, 8), (9, 5), (50, 16), (301, 4)]
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    return Code(tmp_path_factory.mktemp("code"))
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def convolution(inputs: int, outputs: int, kernel=(3, 3)) -> nn.Conv2d:
+    torch.manual_seed(inputs + outputs)
+    return nn.Conv2d(inputs, outputs, kernel, padding=tuple(size // 2 for size in kernel)).requires_grad_(False)
+
+
+def compiled(kind: type, conv: nn.Conv2d, code: Code):
+    layer = kind(conv)
+    layer.code = code
+    return layer
+
+
+@pytest.mark.parametrize("by_four", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("size", "pooling"),
+    [*product([(1, 1), (1, 9), *SIZES], [1]), *product(SIZES, [2])],
+)
+def test_a_convolution_of_any_size(size, pooling, shared, by_four, code, monkeypatch):
+    monkeypatch.setattr(winograd, "SHARED", 0 if shared else 2**40)
+    monkeypatch.setattr(winograd, "MOST_BY_FOUR", 2**40 if by_four else 0)
+    conv, x = convolution(48, 96), random(2, 48, *size)
+    layer = compiled(Convolution, conv, code)
+    assert layer.places == (4 if by_four else 2)
+    expected = F.relu(conv(x))
+    for _ in range(2):  # what is left of the first time changes nothing
+        torch.testing.assert_close(
+            layer(x, pooling), expected if pooling == 1 else F.avg_pool2d(expected, 2), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_a_residual_is_added_before_the_relu(code):
+    conv, x, residual = convolution(32, 32), random(3, 32, 13, 6), random(32, 3, 13, 6).transpose(0, 1)
+    given = compiled(Convolution, conv, code)(x, residual=residual)
+    torch.testing.assert_close(given, F.relu(conv(x) + residual), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (130, 64)])
+def test_a_convolution_of_one_channel(size, code):
+    conv, x = convolution(1, 32), random(2, 1, *size)
+    torch.testing.assert_close(compiled(First, conv, code)(x), F.relu(conv(x)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("height", [1, 2, 31, 100])
+def test_a_convolution_along_time(height, code):
+    conv, x = convolution(64, 96, (3, 1)), random(2, 64, height, 1)
+    torch.testing.assert_close(compiled(Along, conv, code)(x), conv(x), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_no_number_stays_so(code):
+    """A fault in the weights or in the sound isn't hidden by the ReLU."""
+    x = random(1, 32, 40, 8)
+    x[0, 3, 0, 0] = torch.nan
+    given = compiled(Convolution, convolution(32, 32), code)(x)
+    assert given[..., :2, :2].isnan().all()
+    assert given[..., 20:, :].isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "layers"), [("Cnn10", 8), ("Cnn14_DecisionLevelAtt", 16), ("ResNet22", 24)])
+def test_a_network_gives_the_same_at_other_batches_and_lengths(name, layers, tmp_path):
+    """Blocks on two bands have three convolutions along time for each of theirs."""
+    torch.manual_seed(0)
+    model = models.create_model(name, classes=5, width=0.5).eval()
+    graph = winograd.graph_of(model)
+    assert sum(isinstance(module, winograd.Compiled) for module in graph.modules()) == layers
+    engine = engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path)
+    assert engine.name == "winograd"
+    for batch, seconds in ((1, 2.0), (3, 1.234), (2, 2.0)):
+        waveform = speed.noise(batch, seconds, model.sample_rate)
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(waveform))
+        given = engine(waveform)
+        np.testing.assert_allclose(given.clipwise_output, expected.clipwise_output, atol=1e-5)
+        np.testing.assert_allclose(given.embedding, expected.embedding, rtol=1e-3, atol=1e-4)
+        if model.classifies_frames:
+            np.testing.assert_allclose(given.framewise_output, expected.framewise_output, atol=1e-5)
+
+
+def test_the_machine_code_is_kept(tmp_path):
+    winograd.winograd_code.load.cache_clear()
+    (tmp_path / "winograd-of-an-older-version.o").write_bytes(b"")
+    Code(tmp_path)
+    (kept,) = tmp_path.glob("*.o")
+    written = kept.stat().st_mtime_ns
+    winograd.winograd_code.load.cache_clear()
+    Code(tmp_path)
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_weights_of_another_version_are_not_used(monkeypatch, tmp_path, capfd):
+    """Machine code doesn't see that they lie in another order."""
+    model = small("Cnn10")
+    assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "winograd"
+    monkeypatch.setattr(winograd, "VERSION", "another")
+    assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "folded"
+    assert "another version" in capfd.readouterr().err
+    assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "winograd"
+
+
+def test_it_is_chosen_for_channels_and_mel_bins_that_suit(monkeypatch):
+    monkeypatch.setattr(engines, "available", lambda name: True)
+    chosen = {
+        (name, width): engines.choose(models.registry.skeleton(name, width=width), "cpu", "fp32")
+        for name in ("Cnn10", "Cnn14", "Cnn14_mel128", "Cnn14_mel32", "ResNet38")
+        for width in (1.0, 0.5, 0.25)
+    }
+    suited = {("Cnn10", 1.0), ("Cnn10", 0.5), ("Cnn14", 1.0), ("Cnn14", 0.5)}
+    assert {key for key, engine in chosen.items() if engine == "winograd"} == suited
+    assert set(chosen.values()) == {"winograd", "ncnn"}
+
+
+def test_a_processor_without_avx512_gets_another_engine(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(engines, "processor_flags", set)
+    assert engines.fastest("cpu", "fp32", "Cnn14")[0] == "ncnn"
+    assert not engines.available("winograd")
+    model = small("Cnn10")
+    assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "folded"
+    assert "winograd needs a processor with avx512f" in capfd.readouterr().err
