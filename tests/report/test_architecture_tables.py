@@ -72,7 +72,9 @@ def test_sizes_are_those_of_a_real_clip():
     small = create_model("Cnn6", classes=5, width=0.0625)
     before = {name: value.clone() for name, value in small.state_dict().items()}
     seen = {}
-    small.conv_block3.register_forward_hook(lambda module, inputs, output: seen.update(size=tuple(output.shape[1:])))
+    small.conv_block3.bn1.register_forward_hook(
+        lambda module, inputs, output: seen.update(size=tuple(output.shape[1:]))
+    )
     layers = architectures.layers(small, seconds=1.7)
     noted = [layer.outputs for layer in layers if layer.part == "conv_block3" and not layer.is_pooling]
     with torch.no_grad():
