@@ -103,7 +103,7 @@ class Convolution(Compiled):
         self.outputs, self.inputs = conv.weight.shape[:2]
         self.places = 4 if conv.weight.numel() <= MOST_BY_FOUR else 2
         self.points = (self.places + KERNEL - 1) ** 2
-        matrix = torch.as_tensor(winograd_matrices(KERNEL, self.places)[0], device=conv.weight.device)
+        matrix = torch.from_numpy(winograd_matrices(KERNEL, self.places)[0])
         weight = (matrix @ conv.weight.double() @ matrix.T).permute(2, 3, 0, 1)  # (row, column, output, input)
         weight = weight.reshape(self.points, -1, PAIR, self.inputs).transpose(2, 3)
         self.register_buffer("weight", weight.float().contiguous())
@@ -136,13 +136,12 @@ class Steps:
 
     def __init__(self, conv: Convolution, x: Tensor, result: Tensor, residual: Tensor | None, ending, columns, chunk):
         self.conv, self.x, self.result, self.residual = conv, x, result, residual
-        self.columns, self.chunk = columns, chunk
+        self.columns = columns
         functions = conv.code.functions
         self.inputs, self.products = functions[f"inputs{conv.places}"], functions["products"]
         self.outputs = functions[ending.function]
         # a line of the cache more, so that points don't lie a power of two apart, where they'd throw each other out
-        padded = -(-chunk // TILES) * TILES
-        self.tiles_stride, self.stride = padded * conv.inputs + LANES, padded * conv.outputs + LANES
+        self.tiles_stride, self.stride = chunk * conv.inputs + LANES, chunk * conv.outputs + LANES
 
     def alone(self, clip: int, first: int, count: int) -> None:
         """All three, by the thread that calls."""
@@ -219,17 +218,16 @@ class Along(Compiled):
         wide = F.pad(three.reshape(places, size), (0, 0, 0, groups * TILES - places))
         tiles = wide.reshape(groups, TILES, -1, LANES).transpose(1, 2).contiguous()
         result = self.result(groups * TILES, self.outputs)
-        pairs = self.outputs // PAIR
 
-        def products(first: int, count: int) -> None:
+        def products(pair: int) -> None:
             self.code.functions["products"](
-                self.weight[first].data_ptr(),
+                self.weight[pair].data_ptr(),
                 tiles.data_ptr(),
-                result.data_ptr() + 4 * first * PAIR,
-                *(1, count, groups, size // LANES, self.outputs, 0, 0, 0),
+                result.data_ptr() + 4 * pair * PAIR,
+                *(1, 1, groups, size // LANES, self.outputs, 0, 0, 0),
             )
 
-        self.code.share(products, [(first, 1) for first in range(pairs)])
+        self.code.share(products, [(pair,) for pair in range(len(self.weight))])
         result = result[:places].reshape(clips, height, self.outputs) + self.bias
         return result.transpose(1, 2)[..., None]
 
@@ -270,7 +268,12 @@ def compiled(conv: nn.Conv2d) -> Compiled:
 
 def can_take(conv: nn.Module) -> bool:
     """Whether `compiled` has such a convolution."""
-    return is_plain(conv, KERNEL) and conv.in_channels % LANES == 0 and conv.out_channels % PAIR == 0
+    return is_plain(conv, KERNEL) and (conv.in_channels == 1 or has_lanes(conv)) and conv.out_channels % PAIR == 0
+
+
+def has_lanes(conv: nn.Conv2d) -> bool:
+    """Whether a convolution takes channels by `LANES` and gives them by `PAIR`."""
+    return conv.in_channels % LANES == 0 and conv.out_channels % PAIR == 0
 
 
 def compile_blocks(model: nn.Module) -> None:
@@ -278,15 +281,13 @@ def compile_blocks(model: nn.Module) -> None:
     for name, block in list(model.named_modules()):
         if isinstance(block, ConvBlock):
             convolutions = [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
-            first, *others = convolutions
-            is_first = is_plain(first, KERNEL) and first.in_channels == 1 and first.out_channels % PAIR == 0
-            if (is_first or can_take(first)) and others and all(map(can_take, others)):
+            if block.depth > 1 and all(map(can_take, convolutions)):
                 replace(model, name, Block)
         elif isinstance(block, ResidualBlock) and block.depth == 2 and can_take(block.conv1) and can_take(block.conv2):
             replace(model, name, Residual)
         elif isinstance(block, TwoBands):
             for index, convolutions in enumerate(block.layers):
-                if all(conv.in_channels % LANES == 0 and conv.out_channels % PAIR == 0 for conv in convolutions):
+                if all(map(has_lanes, convolutions)):
                     block.layers[index] = nn.ModuleList(map(Along, convolutions))
 
 
