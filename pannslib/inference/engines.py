@@ -39,11 +39,16 @@ FASTEST = {
     ("cuda", "bf16"): ("compile", "folded"),
     ("cuda", "tf32"): ("compile", "folded"),
 }
-# what is faster still on the CPU in float32, by architecture or family; OpenVINO where it takes less than a GiB, since
-# it keeps weights twice
-FASTER = dict.fromkeys(("Cnn6", "LeeNet11", "LeeNet24", "DaiNet19"), ("openvino",))
-FASTER |= dict.fromkeys(("CNN", "DecisionLevel"), ("winograd", "ncnn"))
-FASTER |= dict.fromkeys(("ResNet", "Wavegram"), ("ncnn",))
+# what is faster still on the CPU, by precision and architecture or family; in float32 OpenVINO where it takes less than
+# a GiB, since it keeps weights twice
+FASTER = {
+    "fp32": {
+        **dict.fromkeys(("Cnn6", "LeeNet11", "LeeNet24", "DaiNet19"), ("openvino",)),
+        **dict.fromkeys(("CNN", "DecisionLevel", "ResNet"), ("winograd", "ncnn")),
+        **dict.fromkeys(("ResNet54", "Wavegram"), ("ncnn",)),
+    },
+    "bf16": {"Cnn6": ("openvino",), **dict.fromkeys(("CNN", "DecisionLevel"), ("winograd",))},
+}
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"
 LARGE = 2**24  # weights of a network that takes too long for the front end's compiled kernel to matter
@@ -139,7 +144,7 @@ def choose(settings: PannsModel, device: str, precision: str, engine: str = "aut
     """The engine that computes a model: the one that is asked for, or the fastest of those that are installed."""
     if engine != "auto":
         return engine
-    return next((name for name in _wanted(device, precision, settings) if available(name)), "folded")
+    return next((name for name in _wanted(device, precision, settings) if available(name, precision)), "folded")
 
 
 def _wanted(device: str, precision: str, settings: PannsModel) -> tuple[str, ...]:
@@ -156,10 +161,12 @@ def _wanted(device: str, precision: str, settings: PannsModel) -> tuple[str, ...
 def fastest(device: str, precision: str, architecture: str) -> tuple[str, ...]:
     """The engines for an architecture, the fastest first."""
     order = FASTEST.get((device, precision), ())  # none where `create` refuses the precision
-    if (device, precision) != ("cpu", "fp32"):
+    has_matrix_unit = precision == "bf16" and "amx_bf16" in processor_flags()  # machine code doesn't use it
+    if device != "cpu" or precision not in FASTER or has_matrix_unit:
         return order
-    first = FASTER.get(architecture) or FASTER.get(registry.architecture(architecture).family) or order[:1]
-    first = tuple(name for name in first if can_run(name))
+    faster = FASTER[precision]
+    first = faster.get(architecture) or faster.get(registry.architecture(architecture).family) or order[:1]
+    first = tuple(name for name in first if can_run(name, precision))
     return (*first, *(name for name in order if name not in first))
 
 
@@ -225,8 +232,8 @@ def _make(name, model, settings, key, device, precision, folder):
     if name not in RUNTIMES:
         return TorchEngine(model(), device, precision, name)
     runtime = RUNTIMES[name]
-    if not can_run(name):
-        raise _Unavailable(f"{name} needs a processor with {' and '.join(runtime.flags)}")
+    if not can_run(name, precision):
+        raise _Unavailable(f"{name} needs a processor with {' and '.join(runtime.flags[precision])}")
     missing = [package for package in runtime.packages if not installed(package)]
     if missing:
         raise _Unavailable(f"{' and '.join(missing)} isn't installed ({GET_FAST})")
@@ -269,14 +276,14 @@ def packages_of(engine: str) -> tuple[str, ...]:
     return RUNTIMES[engine].packages if engine in RUNTIMES else ()
 
 
-def available(engine: str) -> bool:
+def available(engine: str, precision: str = "fp32") -> bool:
     """Whether all that an engine needs is there."""
-    return can_run(engine) and all(map(installed, packages_of(engine)))
+    return can_run(engine, precision) and all(map(installed, packages_of(engine)))
 
 
-def can_run(engine: str) -> bool:
+def can_run(engine: str, precision: str = "fp32") -> bool:
     """Whether the processor has the instruction sets that an engine needs."""
-    return engine not in RUNTIMES or processor_flags().issuperset(RUNTIMES[engine].flags)
+    return engine not in RUNTIMES or processor_flags().issuperset(RUNTIMES[engine].flags[precision])
 
 
 def installed(package: str) -> bool:

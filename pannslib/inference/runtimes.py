@@ -2,7 +2,7 @@
 
 | runtime | its graph | precisions | fast at |
 |---|---|---|---|
-| "winograd" | PyTorch's, with machine code in it (`winograd`) | fp32 | 3 x 3 convolutions of many channels |
+| "winograd" | PyTorch's, with machine code in it (`winograd`) | fp32, bf16 | 3 x 3 convolutions of many channels |
 | "ncnn" | its own, made by pnnx | fp32 | 3 x 3 convolutions, by Winograd's method too |
 | "onnxruntime" | ONNX | fp32 | 1 x 1 convolutions |
 | "openvino" | ONNX, rearranged (`rearranging`) | fp32, bf16 | everything else |
@@ -35,19 +35,22 @@ class Runtime:
 
     Attributes:
         packages: what must be installed.
-        flags: the processor's instruction sets that it needs.
-        precisions: "fp32", "bf16".
+        flags: the processor's instruction sets that it needs, by precision ("fp32", "bf16").
         file: of the graph, in a model's folder; "{precision}" in it is replaced.
         write: (model, path, precision) -> None.
         load: (path, precision, the model or one without weights) -> what computes.
     """
 
     packages: tuple[str, ...]
-    flags: tuple[str, ...]
-    precisions: tuple[str, ...]
+    flags: dict[str, tuple[str, ...]]
     file: str
     write: Callable[[PannsModel, Path, str], None]
     load: Callable[[Path, str, PannsModel], Run]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """In which it computes."""
+        return tuple(self.flags)
 
 
 def _made(folder: Path) -> Path:
@@ -147,7 +150,7 @@ def _load_openvino(path: Path, precision: str, settings: PannsModel) -> Run:
 def _write_winograd(model: PannsModel, path: Path, precision: str) -> None:
     from pannslib.inference import winograd
 
-    winograd.write(model, path)
+    winograd.write(model, path, precision)
 
 
 def _load_winograd(path: Path, precision: str, settings: PannsModel) -> Run:
@@ -250,13 +253,17 @@ def _settings(line: str) -> dict[str, int]:
 
 
 RUNTIMES = {
-    "winograd": Runtime(("llvmlite",), ("avx512f",), ("fp32",), "winograd.pt", _write_winograd, _load_winograd),
-    "ncnn": Runtime(("ncnn", "pnnx"), (), ("fp32",), "ncnn.param", _write_ncnn, _load_ncnn),
-    "onnxruntime": Runtime(
-        ("onnx", "onnxruntime"), (), ("fp32",), "folded.onnx", _write_onnxruntime, _load_onnxruntime
+    "winograd": Runtime(
+        ("llvmlite",),
+        {"fp32": ("avx512f",), "bf16": ("avx512f", "avx512_bf16")},
+        "winograd_{precision}.pt",
+        _write_winograd,
+        _load_winograd,
     ),
+    "ncnn": Runtime(("ncnn", "pnnx"), {"fp32": ()}, "ncnn.param", _write_ncnn, _load_ncnn),
+    "onnxruntime": Runtime(("onnx", "onnxruntime"), {"fp32": ()}, "folded.onnx", _write_onnxruntime, _load_onnxruntime),
     "openvino": Runtime(
-        ("onnx", "openvino"), (), ("fp32", "bf16"), "openvino_{precision}.xml", _write_openvino, _load_openvino
+        ("onnx", "openvino"), {"fp32": (), "bf16": ()}, "openvino_{precision}.xml", _write_openvino, _load_openvino
     ),
 }
 

@@ -35,6 +35,7 @@ WAYS = (
     ("onnxruntime", "fp32"),
     ("openvino", "fp32"),
     ("folded", "bf16"),
+    ("winograd", "bf16"),
     ("openvino", "bf16"),
 )
 UNCOMPILED = tuple(way for way in WAYS if way[0] != "compile")  # without what takes a minute a model
@@ -103,7 +104,10 @@ def compare(
     calls = {(PUBLISHED, "fp32"): published_way(name)}
     with tempfile.TemporaryDirectory() as folder:
         for engine, precision in ways:
-            if not engines.available(engine):
+            if not engines.can_run(engine, precision):
+                progress(f"{engine} in {precision} isn't for this processor; it is left out.")
+                continue
+            if not engines.available(engine, precision):
                 progress(f"{engine} isn't installed ({engines.GET_FAST}); it is left out.")
                 continue
             made = engines.create(lambda: fast, fast, "speed", "cpu", precision, engine, Path(folder))

@@ -7,6 +7,7 @@ take as long as to compute it, in a virtual machine. Convolution, bias, ReLU and
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,23 +92,49 @@ class First(Compiled):
         return result.permute(0, 3, 1, 2)
 
 
-class Convolution(Compiled):
+class Products(Compiled):
+    """A convolution by products of its weights and tiles.
+
+    Args:
+        conv: its bias is kept.
+        weight: (..., inputs, `PAIR`)
+        bf16: whether to multiply in bf16.
+
+    Attributes:
+        words: of 32 bits that a tile's inputs take: two to one in bf16.
+    """
+
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, bf16: bool):
+        super().__init__()
+        self.outputs, self.inputs = conv.weight.shape[:2]
+        self.suffix, self.words = ("_bf16", weight.shape[-2] // 2) if bf16 else ("", weight.shape[-2])
+        if bf16:  # two inputs side by side
+            weight = weight.unflatten(-2, (-1, 2)).transpose(-1, -2).bfloat16()
+        self.register_buffer("weight", weight.contiguous())
+        self.register_buffer("bias", conv.bias.detach().clone())
+
+    @property
+    def products(self) -> Callable[..., None]:
+        """The function for them."""
+        return self.code.functions["products" + self.suffix]
+
+
+class Convolution(Products):
     """A 3 x 3 convolution, bias, ReLU: (batch, inputs, height, width) -> (batch, outputs, height, width).
 
     Args:
         conv: with stride 1, as many inputs as are a multiple of `LANES`, and outputs of `PAIR`.
+        bf16: whether to multiply in bf16 where that rounds no more than the convolution itself in bf16: by two places.
     """
 
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.outputs, self.inputs = conv.weight.shape[:2]
-        self.places = 4 if conv.weight.numel() <= MOST_BY_FOUR else 2
-        self.points = (self.places + KERNEL - 1) ** 2
-        matrix = torch.from_numpy(winograd_matrices(KERNEL, self.places)[0])
+    def __init__(self, conv: nn.Conv2d, bf16: bool = False):
+        places = 4 if conv.weight.numel() <= MOST_BY_FOUR else 2
+        points = (places + KERNEL - 1) ** 2
+        matrix = torch.from_numpy(winograd_matrices(KERNEL, places)[0])
         weight = (matrix @ conv.weight.double() @ matrix.T).permute(2, 3, 0, 1)  # (row, column, output, input)
-        weight = weight.reshape(self.points, -1, PAIR, self.inputs).transpose(2, 3)
-        self.register_buffer("weight", weight.float().contiguous())
-        self.register_buffer("bias", conv.bias.detach().clone())
+        weight = weight.reshape(points, -1, PAIR, conv.in_channels).transpose(2, 3).float()
+        super().__init__(conv, weight, bf16 and places == 2 and conv.in_channels % (2 * LANES) == 0)
+        self.places, self.points = places, points
 
     def forward(self, x: Tensor, pooling: int = 1, residual: Tensor | None = None) -> Tensor:
         """Give averages of ``pooling`` x ``pooling`` (1, 2), or add ``residual`` before the ReLU."""
@@ -119,7 +146,7 @@ class Convolution(Compiled):
         if residual is not None:
             residual = residual.permute(0, 2, 3, 1).contiguous()
         shared = self.weight.nbytes >= SHARED
-        chunk = MOST_SHARED if shared else max(LEAST, CACHE // (4 * self.points * (self.inputs + self.outputs)))
+        chunk = MOST_SHARED if shared else max(LEAST, CACHE // (4 * self.points * (self.words + self.outputs)))
         chunk = max(TILES, min(chunk, tiles + TILES - 1) // TILES * TILES)
         steps = Steps(self, x, result, residual, Ending(self.places, pooling, residual is not None), columns, chunk)
         chunks = [(clip, first, min(chunk, tiles - first)) for clip in range(clips) for first in range(0, tiles, chunk)]
@@ -138,10 +165,10 @@ class Steps:
         self.conv, self.x, self.result, self.residual = conv, x, result, residual
         self.columns = columns
         functions = conv.code.functions
-        self.inputs, self.products = functions[f"inputs{conv.places}"], functions["products"]
+        self.inputs = functions[f"inputs{conv.places}{conv.suffix}"]
         self.outputs = functions[ending.function]
         # a line of the cache more, so that points don't lie a power of two apart, where they'd throw each other out
-        self.tiles_stride, self.stride = chunk * conv.inputs + LANES, chunk * conv.outputs + LANES
+        self.tiles_stride, self.stride = chunk * conv.words + LANES, chunk * conv.outputs + LANES
 
     def alone(self, clip: int, first: int, count: int) -> None:
         """All three, by the thread that calls."""
@@ -172,17 +199,17 @@ class Steps:
     def _inputs(self, tiles: int, clip: int, first: int, at: int, count: int) -> None:
         _, height, width, channels = self.x.shape
         zeros = self.conv.code.scratch("zeros", channels)
-        arrays = self.x[clip].data_ptr(), tiles + 4 * at * channels, zeros
+        arrays = self.x[clip].data_ptr(), tiles + 4 * at * self.conv.words, zeros
         self.inputs(*arrays, first + at, count, self.columns, height, width, channels, self.tiles_stride)
 
     def _products(self, tiles: int, products: int, point: int, points: int, groups: int) -> None:
         conv = self.conv
-        weights_stride = conv.inputs * conv.outputs
-        self.products(
+        weights_stride = conv.words * conv.outputs
+        conv.products(
             conv.weight.data_ptr() + 4 * point * weights_stride,
             tiles + 4 * point * self.tiles_stride,
             products + 4 * point * self.stride,
-            *(points, conv.outputs // PAIR, groups, conv.inputs // LANES, conv.outputs),
+            *(points, conv.outputs // PAIR, groups, conv.words // LANES, conv.outputs),
             *(weights_stride, self.tiles_stride, self.stride),
         )
 
@@ -194,18 +221,16 @@ class Steps:
         self.outputs(*arrays, *residual, first + at, count, self.columns, height, width, channels, self.stride)
 
 
-class Along(Compiled):
+class Along(Products):
     """A convolution of three rows, and bias, on pictures of one column: (batch, inputs, height, 1) -> (..., outputs).
 
     One product of matrices: each place's inputs of three rows lie side by side in memory.
     """
 
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.outputs, self.inputs = conv.weight.shape[:2]
-        weight = conv.weight.reshape(-1, PAIR, self.inputs, KERNEL).permute(0, 3, 2, 1)
-        self.register_buffer("weight", weight.contiguous())  # (pair, row, input, lane)
-        self.register_buffer("bias", conv.bias.detach().clone())
+    def __init__(self, conv: nn.Conv2d, bf16: bool = False):
+        weight = conv.weight.reshape(-1, PAIR, conv.in_channels, KERNEL).permute(0, 3, 2, 1)
+        weight = weight.flatten(1, 2)  # (pair, row and input, lane)
+        super().__init__(conv, weight, bf16 and conv.in_channels % (2 * LANES) == 0)
 
     def forward(self, x: Tensor) -> Tensor:
         clips, channels, height, _ = x.shape
@@ -216,15 +241,16 @@ class Along(Compiled):
         # a row, the next and the one after that, as they lie in memory
         three = rows.contiguous().as_strided((clips, height, size), (rows.shape[1] * channels, channels, 1))
         wide = F.pad(three.reshape(places, size), (0, 0, 0, groups * TILES - places))
-        tiles = wide.reshape(groups, TILES, -1, LANES).transpose(1, 2).contiguous()
+        wide = wide.to(self.weight.dtype).reshape(groups, TILES, self.words // LANES, -1)
+        tiles = wide.transpose(1, 2).contiguous()
         result = self.result(groups * TILES, self.outputs)
 
         def products(pair: int) -> None:
-            self.code.functions["products"](
+            self.products(
                 self.weight[pair].data_ptr(),
                 tiles.data_ptr(),
                 result.data_ptr() + 4 * pair * PAIR,
-                *(1, 1, groups, size // LANES, self.outputs, 0, 0, 0),
+                *(1, 1, groups, self.words // LANES, self.outputs, 0, 0, 0),
             )
 
         self.code.share(products, [(pair,) for pair in range(len(self.weight))])
@@ -235,9 +261,9 @@ class Along(Compiled):
 class Block(nn.Module):
     """A `ConvBlock` whose convolutions are compiled."""
 
-    def __init__(self, block: ConvBlock):
+    def __init__(self, block: ConvBlock, bf16: bool):
         super().__init__()
-        self.layers = nn.ModuleList(compiled(getattr(block, f"conv{index + 1}")) for index in range(block.depth))
+        self.layers = nn.ModuleList(compiled(getattr(block, f"conv{index + 1}"), bf16) for index in range(block.depth))
 
     def forward(self, x: Tensor, pooling: int = 1) -> Tensor:
         *before, last = self.layers
@@ -249,10 +275,10 @@ class Block(nn.Module):
 class Residual(nn.Module):
     """A `ResidualBlock` of two convolutions that are compiled."""
 
-    def __init__(self, block: ResidualBlock):
+    def __init__(self, block: ResidualBlock, bf16: bool):
         super().__init__()
         self.pool, self.pooling, self.downsample = block.pool, block.pooling, block.downsample
-        self.first, self.second = compiled(block.conv1), compiled(block.conv2)
+        self.first, self.second = compiled(block.conv1, bf16), compiled(block.conv2, bf16)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -261,9 +287,9 @@ class Residual(nn.Module):
         return self.second(self.first(x), residual=shortcut)
 
 
-def compiled(conv: nn.Conv2d) -> Compiled:
+def compiled(conv: nn.Conv2d, bf16: bool) -> Compiled:
     """A folded convolution and the ReLU that follows, as `winograd_code` has it."""
-    return First(conv) if conv.in_channels == 1 else Convolution(conv)
+    return First(conv) if conv.in_channels == 1 else Convolution(conv, bf16)
 
 
 def can_take(conv: nn.Module) -> bool:
@@ -276,32 +302,35 @@ def has_lanes(conv: nn.Conv2d) -> bool:
     return conv.in_channels % LANES == 0 and conv.out_channels % PAIR == 0
 
 
-def compile_blocks(model: nn.Module) -> None:
+def compile_blocks(model: nn.Module, bf16: bool) -> None:
     """Put compiled blocks where the convolutions of a folded model are such."""
     for name, block in list(model.named_modules()):
         if isinstance(block, ConvBlock):
             convolutions = [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
             if block.depth > 1 and all(map(can_take, convolutions)):
-                replace(model, name, Block)
+                replace(model, name, partial(Block, bf16=bf16))
         elif isinstance(block, ResidualBlock) and block.depth == 2 and can_take(block.conv1) and can_take(block.conv2):
-            replace(model, name, Residual)
+            replace(model, name, partial(Residual, bf16=bf16))
         elif isinstance(block, TwoBands):
             for index, convolutions in enumerate(block.layers):
                 if all(map(has_lanes, convolutions)):
-                    block.layers[index] = nn.ModuleList(map(Along, convolutions))
+                    block.layers[index] = nn.ModuleList(Along(conv, bf16) for conv in convolutions)
 
 
-def graph_of(model: PannsModel) -> Graph:
-    """What computes a model: see `graphs.Graph`."""
+def graph_of(model: PannsModel, precision: str = "fp32") -> Graph:
+    """What computes a model, see `graphs.Graph`; in "bf16", convolutions with so many weights that reading them counts.
+
+    The others are as fast in float32, by tiles that multiply less often.
+    """
     graph = Graph(model, whole=False, rearranged=("two_bands",)).eval()
-    compile_blocks(graph)
+    compile_blocks(graph, precision == "bf16")
     return graph.requires_grad_(False)
 
 
-def write(model: PannsModel, path: Path) -> None:
+def write(model: PannsModel, path: Path, precision: str) -> None:
     """Keep what computes a model, with its weights transformed."""
     with files.replacing(path) as temporary, torch.no_grad():
-        torch.save({"code": VERSION, "graph": graph_of(model)}, temporary)
+        torch.save({"code": VERSION, "graph": graph_of(model, precision)}, temporary)
 
 
 @contextmanager

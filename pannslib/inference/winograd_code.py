@@ -9,6 +9,10 @@ too.
 Arrays are float32, channels last: (rows, columns, channels). `LANES` channels are computed together, of which a vector
 register of AVX-512 holds as many. Between the steps, ``tiles`` are (point, group of `TILES` tiles, block of `LANES`
 channels, tile, channel) and ``products`` (point, tile, channel), where a point is a place in a transformed tile.
+
+Functions with "bf16" in their names have tiles and weights in bf16, two channels where float32 has one, and sums in
+float32. They are for tiles of two places, which round as a convolution in bf16 does; with four, sums of numbers many
+times as large as their own would lose three more bits.
 """
 
 import ctypes
@@ -31,8 +35,11 @@ PAIR = 2 * LANES  # output channels that a product computes together: for `TILES
 PLACES = (4, 2)  # along an axis that a tile gives
 
 FLOAT, INDEX, ARRAY = ir.FloatType(), ir.IntType(64), ir.FloatType().as_pointer()
-VECTOR = ir.VectorType(FLOAT, LANES)
-MULTIPLY_ADD = f"llvm.fma.v{LANES}f32"  # as LLVM names it
+VECTOR, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES)
+HALVES = ir.VectorType(ir.IntType(16), 2 * LANES)
+# as LLVM names them: a * b + c; the same of pairs in bf16, summed; and pairs of vectors rounded to bf16
+MULTIPLY_ADD, DOT = f"llvm.fma.v{LANES}f32", "llvm.x86.avx512bf16.dpbf16ps.512"
+ROUND = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
 
 VERSION = files.digest(Path(__file__).read_text())  # of this code
 _ENGINES: list = []  # whose memory the machine code is in, for as long as the process lives
@@ -61,12 +68,11 @@ class Ending(NamedTuple):
 
 
 ENDINGS = [Ending(places, *rest) for places in PLACES for rest in ((1, False), (2, False), (1, True))]
+INPUTS = "picture tiles zeros", "first count columns height width channels stride"
+PRODUCTS = "weights tiles products", "points pairs groups blocks outputs weights_stride tiles_stride stride"
 # functions: their arrays, and their numbers
 SIGNATURES = {
-    **{
-        f"inputs{places}": ("picture tiles zeros", "first count columns height width channels stride")
-        for places in PLACES
-    },
+    **{f"inputs{places}": INPUTS for places in PLACES},
     **{
         ending.function: (
             "products picture bias nowhere" + " residual" * ending.residual,
@@ -74,12 +80,10 @@ SIGNATURES = {
         )
         for ending in ENDINGS
     },
-    "products": (
-        "weights tiles products",
-        "points pairs groups blocks outputs weights_stride tiles_stride stride",
-    ),
+    "products": PRODUCTS,
     "first": ("picture results weights bias", "first count width channels"),
 }
+SIGNATURES_BF16 = {"inputs2_bf16": INPUTS, "products_bf16": PRODUCTS}
 
 
 class Function:
@@ -87,17 +91,15 @@ class Function:
 
     Args:
         module: that it belongs to.
-        name: of `SIGNATURES`; its arguments are attributes then.
+        name: its own.
+        signature: names of its arrays and of its numbers, which are attributes then.
     """
 
-    def __init__(self, module: ir.Module, name: str):
-        arrays, numbers = (text.split() for text in SIGNATURES[name])
+    def __init__(self, module: ir.Module, name: str, signature: tuple[str, str]):
+        arrays, numbers = (text.split() for text in signature)
         kinds = [ARRAY] * len(arrays) + [INDEX] * len(numbers)
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.module, self.function = module, ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
         self.build = ir.IRBuilder(self.function.append_basic_block())
-        self.fma = module.globals.get(MULTIPLY_ADD) or ir.Function(
-            module, ir.FunctionType(VECTOR, [VECTOR] * 3), MULTIPLY_ADD
-        )
         for argument, called in zip(self.function.args, arrays + numbers, strict=True):
             setattr(self, called, argument)
             if argument.type is ARRAY:
@@ -152,9 +154,23 @@ class Function:
         vector = self.build.insert_element(undefined, self.build.load(array), ir.IntType(32)(0))
         return self.build.shuffle_vector(vector, undefined, ir.VectorType(ir.IntType(32), LANES)([0] * LANES))
 
+    def call(self, name: str, kind: ir.Type, *values: Value) -> Value:
+        """What an instruction of LLVM's gives."""
+        known = self.module.globals.get(name)
+        called = known or ir.Function(self.module, ir.FunctionType(kind, [value.type for value in values]), name)
+        return self.build.call(called, values)
+
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c"""
-        return self.build.call(self.fma, [a, b, c])
+        return self.call(MULTIPLY_ADD, VECTOR, a, b, c)
+
+    def multiply_add_bf16(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, where a and b have two numbers in bf16 for each of c, whose products are both added."""
+        return self.call(DOT, VECTOR, c, self.build.bitcast(a, WORDS), self.build.bitcast(b, WORDS))
+
+    def rounded(self, first: Value, second: Value) -> Value:
+        """Two vectors' numbers in bf16."""
+        return self.build.bitcast(self.call(ROUND, HALVES, second, first), VECTOR)
 
     def weighted(self, factors: np.ndarray, vectors: list[Value]) -> Value:
         """The sum of vectors times constants."""
@@ -213,42 +229,49 @@ def constant(number: float) -> Value:
     return VECTOR([float(number)] * LANES)
 
 
-def _write_inputs(module: ir.Module, places: int) -> None:
+def _write_inputs(module: ir.Module, places: int, bf16: bool) -> None:
     """Tiles out of a picture: ``count`` from the tile ``first`` on, with zeros around the picture."""
     matrix = winograd_matrices(KERNEL, places)[1]
-    size = len(matrix)
-    to = Function(module, f"inputs{places}")
-    build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
+    size, together = len(matrix), 2 if bf16 else 1
+    to = Function(module, f"inputs{places}" + "_bf16" * bf16, INPUTS)
+    build = to.build
+    row = build.sdiv(to.channels, INDEX(together))
     with to.loop(to.count) as (number, _):
         tile = build.add(to.first, number)
         pixels = to.pixels(tile, to.columns, places, -1, size, to.zeros)
         group, place = build.sdiv(number, INDEX(TILES)), build.srem(number, INDEX(TILES))
-        target = to.at(to.tiles, (group, to.channels, TILES), (place, LANES))
-        with to.loop(blocks) as (block, _):
-            grid = [[to.load(to.at(pixel, (block, LANES))) for pixel in line] for line in pixels]
+        target = to.at(to.tiles, (group, row, TILES), (place, LANES))
+        with to.loop(build.sdiv(row, INDEX(LANES))) as (block, _):
+            halves = []
+            for half in range(together):
+                here = build.add(to.times(block, LANES * together), INDEX(half * LANES))
+                grid = [[to.load(to.at(pixel, here)) for pixel in line] for line in pixels]
+                halves.append(chain(*to.transformed(matrix, grid)))
             there = to.at(target, (block, LANES * TILES))
-            for point, vector in enumerate(chain(*to.transformed(matrix, grid))):
-                to.store(vector, to.at(there, (to.stride, point)))
+            for point, vectors in enumerate(zip(*halves, strict=True)):
+                to.store(to.rounded(*vectors) if bf16 else vectors[0], to.at(there, (to.stride, point)))
     build.ret_void()
 
 
-def _write_products(module: ir.Module) -> None:
+def _write_products(module: ir.Module, bf16: bool) -> None:
     """Products of weights (point, pair of blocks, input, `PAIR`) and tiles, of ``pairs`` from those given on."""
-    to = Function(module, "products")
-    build = to.build
+    to = Function(module, "products" + "_bf16" * bf16, PRODUCTS)
+    build, multiply_add = to.build, to.multiply_add_bf16 if bf16 else to.multiply_add
     with to.loop(to.points) as (point, _), to.loop(to.pairs) as (pair, _):
         weights = to.at(to.weights, (point, to.weights_stride), (pair, to.blocks, LANES * PAIR))
         with to.loop(to.groups) as (group, _):
             tiles = to.at(to.tiles, (point, to.tiles_stride), (group, to.blocks, LANES * TILES))
             with to.loop(to.blocks, (constant(0),) * (2 * TILES)) as (block, sums):
                 row, column = to.at(weights, (block, LANES * PAIR)), to.at(tiles, (block, LANES * TILES))
-                for channel in range(LANES):
-                    pair_weights = [to.load(to.at(row, channel * PAIR + half * LANES)) for half in range(2)]
+                # channels in a loop: of 16 written out, LLVM would load so many early that sums left their registers
+                with to.loop(INDEX(LANES), tuple(sums)) as (channel, within):
+                    pair_weights = [to.load(to.at(row, (channel, PAIR), half * LANES)) for half in range(2)]
                     for tile in range(TILES):
-                        number = to.spread(to.at(column, tile * LANES + channel))
+                        number = to.spread(to.at(column, channel, tile * LANES))
                         for half in range(2):
                             place = 2 * tile + half
-                            sums[place] = to.multiply_add(pair_weights[half], number, sums[place])
+                            within[place] = multiply_add(pair_weights[half], number, within[place])
+                sums[:] = within
             there = to.at(to.products, (point, to.stride), (group, to.outputs, TILES), (pair, PAIR))
             for place, total in enumerate(sums):
                 to.store(total, to.at(there, (to.outputs, place // 2), place % 2 * LANES))
@@ -259,7 +282,7 @@ def _write_outputs(module: ir.Module, ending: Ending) -> None:
     """A picture (height, width, channels) out of products: plus bias (and residual), ReLU, (and averages)."""
     matrix = winograd_matrices(KERNEL, ending.places)[2]
     size = matrix.shape[1]
-    to = Function(module, ending.function)
+    to = Function(module, ending.function, SIGNATURES[ending.function])
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
     with to.loop(to.count) as (number, _):
         tile = build.add(to.first, number)
@@ -299,7 +322,7 @@ def _relu(build: ir.IRBuilder, vector: Value) -> Value:
 
 def _write_first(module: ir.Module) -> None:
     """A 3 x 3 convolution of one channel that has a row and column more all around, and ReLU; rows from ``first``."""
-    to = Function(module, "first")
+    to = Function(module, "first", SIGNATURES["first"])
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
     row_length = build.add(to.width, INDEX(KERNEL - 1))
     with to.loop(blocks) as (block, _):
@@ -318,29 +341,36 @@ def _write_first(module: ir.Module) -> None:
     build.ret_void()
 
 
-def _module() -> ir.Module:
+def _module(bf16: bool) -> ir.Module:
     """All functions."""
     module = ir.Module("winograd")
     module.triple = binding.get_process_triple()
     for places in PLACES:
-        _write_inputs(module, places)
+        _write_inputs(module, places, bf16=False)
     for ending in ENDINGS:
         _write_outputs(module, ending)
-    _write_products(module)
+    _write_products(module, bf16=False)
     _write_first(module)
+    if bf16:
+        _write_inputs(module, 2, bf16=True)
+        _write_products(module, bf16=True)
     return module
 
 
-def _compile() -> bytes:
-    """The functions' machine code for this processor; it takes a second."""
-    module = _module()
+def optimise(processor: str, features: str) -> tuple[binding.TargetMachine, binding.ModuleRef]:
+    """What emits machine code, and the functions for it; it takes a second.
+
+    Args:
+        processor: as LLVM names it.
+        features: its instruction sets, with signs; those in bf16 are there if "+avx512bf16" is.
+    """
+    module = _module("+avx512bf16" in features)
     target = binding.Target.from_triple(module.triple)
-    features = binding.get_host_cpu_features().flatten()
-    machine = target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True)
+    machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
     parsed = binding.parse_assembly(str(module))
     passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(parsed, passes)
-    return machine.emit_object(parsed)
+    return machine, parsed
 
 
 @lru_cache(maxsize=1)
@@ -352,20 +382,22 @@ def load(folder: Path) -> dict[str, Callable[..., None]]:
     """
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    host = [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), llvmlite.__version__, VERSION]
-    path = folder / f"winograd-{files.digest(host)}.o"
+    host = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    path = folder / f"winograd-{files.digest([*host, llvmlite.__version__, VERSION])}.o"
     if not path.is_file():
         for old in folder.glob("winograd-*.o"):
             old.unlink(missing_ok=True)
         with files.replacing(path) as temporary:
-            temporary.write_bytes(_compile())
+            machine, module = optimise(*host)
+            temporary.write_bytes(machine.emit_object(module))
     empty = binding.parse_assembly("")
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(empty, machine)
     engine.add_object_file(binding.ObjectFileRef.from_path(str(path)))
     engine.finalize_object()
     functions: dict[str, Callable[..., None]] = {}
-    for name, (arrays, numbers) in SIGNATURES.items():
+    signatures = SIGNATURES | (SIGNATURES_BF16 if "+avx512bf16" in host[1] else {})
+    for name, (arrays, numbers) in signatures.items():
         kinds = [ctypes.c_void_p] * len(arrays.split()) + [ctypes.c_int64] * len(numbers.split())
         functions[name] = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
     _ENGINES.append(engine)

@@ -10,10 +10,11 @@ from test_engines import small
 from torch import nn
 
 from pannslib import models
-from pannslib.inference import engines, speed, winograd
+from pannslib.inference import engines, speed, winograd, winograd_code
 from pannslib.inference.winograd import Along, Code, Convolution, First
 
 pytestmark = pytest.mark.skipif(not engines.can_run("winograd"), reason="the processor has no AVX-512")
+needs_bf16 = pytest.mark.skipif(not engines.can_run("winograd", "bf16"), reason="the processor has no AVX512-BF16")
 
 SIZES = [(2, 3), (7, 2), (8, 8), (9, 5), (50, 16), (301, 4)]
 
@@ -32,10 +33,21 @@ def convolution(inputs: int, outputs: int, kernel=(3, 3)) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, padding=tuple(size // 2 for size in kernel)).requires_grad_(False)
 
 
-def compiled(kind: type, conv: nn.Conv2d, code: Code):
-    layer = kind(conv)
+def compiled(kind: type, conv: nn.Conv2d, code: Code, **options):
+    layer = kind(conv, **options)
     layer.code = code
     return layer
+
+
+def distance(given: torch.Tensor, expected: torch.Tensor) -> float:
+    """As a share of what is expected."""
+    return float((given - expected).norm() / expected.norm())
+
+
+def rounding(conv: nn.Conv2d, x: torch.Tensor) -> float:
+    """What it changes in a convolution that weights and pixels are rounded to bf16."""
+    rounded = F.conv2d(x.bfloat16().float(), conv.weight.bfloat16().float(), conv.bias, padding=conv.padding)
+    return distance(rounded, conv(x))
 
 
 @pytest.mark.parametrize("by_four", [True, False])
@@ -75,6 +87,52 @@ def test_a_convolution_along_time(height, code):
     torch.testing.assert_close(compiled(Along, conv, code)(x), conv(x), atol=1e-5, rtol=1e-5)
 
 
+@needs_bf16
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_bf16_rounds_little_more_than_the_convolution_itself(size, shared, code, monkeypatch):
+    monkeypatch.setattr(winograd, "SHARED", 0 if shared else 2**40)
+    monkeypatch.setattr(winograd, "MOST_BY_FOUR", 0)
+    conv, x = convolution(128, 64), random(2, 128, *size)
+    layer = compiled(Convolution, conv, code, bf16=True)
+    assert layer.weight.dtype == torch.bfloat16
+    assert 0 < distance(layer(x), F.relu(conv(x))) < 2 * rounding(conv, x)
+
+
+@needs_bf16
+@pytest.mark.parametrize("height", [1, 31, 100])
+def test_bf16_along_time_rounds_as_the_convolution_itself(height, code):
+    conv, x = convolution(64, 96, (3, 1)), random(2, 64, height, 1)
+    layer = compiled(Along, conv, code, bf16=True)
+    assert layer.weight.dtype == torch.bfloat16
+    assert distance(layer(x), conv(x)) == pytest.approx(rounding(conv, x), rel=1e-3)
+
+
+@needs_bf16
+def test_bf16_is_for_many_weights_and_channels_by_32(code):
+    """Tiles of four places would round ten times as much; and what a line of words can't hold stays in float32."""
+    for conv in (convolution(64, 64), convolution(48, 8192)):
+        assert compiled(Convolution, conv, code, bf16=True).weight.dtype == torch.float32
+    assert compiled(Along, convolution(48, 64, (3, 1)), code, bf16=True).weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("processor", ["skylake-avx512", "cascadelake", "sapphirerapids", "znver4", "znver5"])
+def test_the_sums_of_a_product_stay_in_registers(processor):
+    """LLVM loads as early as it thinks best for each processor, until sums have to wait in memory: half the speed."""
+    winograd_code.binding.initialize_native_target()
+    winograd_code.binding.initialize_native_asmprinter()
+    features = "" if processor in ("skylake-avx512", "cascadelake") else "+avx512bf16"
+    machine, module = winograd_code.optimise(processor, features)
+    functions, lines = {}, []
+    for line in machine.emit_assembly(module).splitlines():
+        if line.endswith(":") and not line.startswith((".", "\t")):
+            lines = functions.setdefault(line[:-1], [])
+        lines.append(line)
+    for name in ("products", *(["products_bf16"] if features else [])):
+        assert sum("zmm" in line for line in functions[name]) > 2 * winograd_code.TILES
+        assert not [line for line in functions[name] if "zmm" in line and "(%rsp)" in line]
+
+
 def test_what_is_no_number_stays_so(code):
     """A fault in the weights or in the sound isn't hidden by the ReLU."""
     x = random(1, 32, 40, 8)
@@ -104,13 +162,26 @@ def test_a_network_gives_the_same_at_other_batches_and_lengths(name, layers, tmp
             np.testing.assert_allclose(given.framewise_output, expected.framewise_output, atol=1e-5)
 
 
+@needs_bf16
+def test_a_network_in_bf16(tmp_path):
+    model = speed.random_model("Cnn14")
+    made = {
+        precision: engines.create(lambda: model, model, "x", precision=precision, engine="winograd", folder=tmp_path)
+        for precision in ("fp32", "bf16")
+    }
+    assert [engine.name for engine in made.values()] == ["winograd"] * 2
+    waveform = speed.noise(2, 1.5, model.sample_rate)
+    embeddings = {precision: torch.from_numpy(engine(waveform).embedding) for precision, engine in made.items()}
+    assert 1e-4 < distance(embeddings["bf16"], embeddings["fp32"]) < 0.01
+
+
 def test_the_machine_code_is_kept(tmp_path):
-    winograd.winograd_code.load.cache_clear()
+    winograd_code.load.cache_clear()
     (tmp_path / "winograd-of-an-older-version.o").write_bytes(b"")
     Code(tmp_path)
     (kept,) = tmp_path.glob("*.o")
     written = kept.stat().st_mtime_ns
-    winograd.winograd_code.load.cache_clear()
+    winograd_code.load.cache_clear()
     Code(tmp_path)
     assert kept.stat().st_mtime_ns == written
 
@@ -126,15 +197,25 @@ def test_weights_of_another_version_are_not_used(monkeypatch, tmp_path, capfd):
 
 
 def test_it_is_chosen_for_channels_and_mel_bins_that_suit(monkeypatch):
-    monkeypatch.setattr(engines, "available", lambda name: True)
+    monkeypatch.setattr(engines, "installed", lambda package: True)
     chosen = {
         (name, width): engines.choose(models.registry.skeleton(name, width=width), "cpu", "fp32")
         for name in ("Cnn10", "Cnn14", "Cnn14_mel128", "Cnn14_mel32", "ResNet38")
         for width in (1.0, 0.5, 0.25)
     }
-    suited = {("Cnn10", 1.0), ("Cnn10", 0.5), ("Cnn14", 1.0), ("Cnn14", 0.5)}
+    suited = {(name, width) for name in ("Cnn10", "Cnn14", "ResNet38") for width in (1.0, 0.5)}
     assert {key for key, engine in chosen.items() if engine == "winograd"} == suited
     assert set(chosen.values()) == {"winograd", "ncnn"}
+
+
+def test_bf16_is_left_to_a_matrix_unit_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(engines, "installed", lambda package: True)
+    flags = {"avx512f", "avx512_bf16"}
+    for more, expected in ((set(), "winograd"), ({"amx_bf16"}, "openvino")):
+        monkeypatch.setattr(engines, "processor_flags", lambda more=more: flags | more)
+        assert engines.choose(models.registry.skeleton("Cnn14"), "cpu", "bf16") == expected
+    monkeypatch.setattr(engines, "processor_flags", lambda: {"avx512f"})
+    assert engines.choose(models.registry.skeleton("Cnn14"), "cpu", "bf16") == "openvino"
 
 
 def test_a_processor_without_avx512_gets_another_engine(monkeypatch, tmp_path, capfd):
