@@ -44,10 +44,10 @@ FASTEST = {
 FASTER = {
     "fp32": {
         **dict.fromkeys(("Cnn6", "LeeNet11", "LeeNet24", "DaiNet19"), ("openvino",)),
-        **dict.fromkeys(("CNN", "DecisionLevel", "ResNet"), ("winograd", "ncnn")),
-        **dict.fromkeys(("ResNet54", "Wavegram"), ("ncnn",)),
+        **dict.fromkeys(("CNN", "DecisionLevel", "ResNet", "Wavegram"), ("winograd", "ncnn")),
+        "ResNet54": ("ncnn",),
     },
-    "bf16": {"Cnn6": ("openvino",), **dict.fromkeys(("CNN", "DecisionLevel"), ("winograd",))},
+    "bf16": {"Cnn6": ("openvino",), **dict.fromkeys(("CNN", "DecisionLevel", "Wavegram"), ("winograd",))},
 }
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from pannslib import files
 from pannslib.inference import winograd_code
 from pannslib.inference.graphs import Graph
-from pannslib.inference.rearranging import TwoBands, is_plain, replace, winograd_matrices
+from pannslib.inference.rearranging import TwoBands, is_plain, replace
 from pannslib.inference.threads import in_parallel
-from pannslib.inference.winograd_code import KERNEL, LANES, PAIR, TILES, Ending
+from pannslib.inference.winograd_code import KERNEL, LANES, PAIR, POOLED, TILES, Ending
 from pannslib.models.base import PannsModel
 from pannslib.models.layers import ConvBlock
 from pannslib.models.residual import ResidualBlock
+from pannslib.models.wavegram import Wavegram
 
 # of this code and the other, by which it is given how weights lie in memory
 VERSION = files.digest([winograd_code.VERSION, Path(__file__).read_text()])
@@ -33,6 +34,7 @@ CACHE = 5 * 2**18  # bytes of tiles and of products that a thread works on at a 
 LEAST = 3 * TILES  # tiles of that at least, so that weights are read seldom
 SHARED = 2**24  # bytes of weights from which on the threads share each step, so that they are read once
 MOST_SHARED = 256  # tiles then
+ROWS = 2048  # of one channel that a thread works on at a time
 
 
 class Code:
@@ -69,26 +71,52 @@ class Compiled(nn.Module):
 
 
 class First(Compiled):
-    """A 3 x 3 convolution of one channel, bias and ReLU: (batch, 1, height, width) -> (batch, outputs, ...)."""
+    """A convolution of one channel, bias and ReLU, of 3 x 3 or of 11 samples with any stride.
 
-    def __init__(self, conv: nn.Conv2d):
+    (batch, 1, height, width) -> (batch, outputs, height, width), or (batch, 1, samples) -> (batch, outputs, steps, 1).
+    """
+
+    def __init__(self, conv: nn.Conv2d | nn.Conv1d):
         super().__init__()
-        weight = conv.weight.reshape(-1, LANES, KERNEL**2).transpose(1, 2)
+        self.kernel = (1, *conv.kernel_size)[-2:]
+        self.stride, self.padding = conv.stride[0], conv.padding[0]
+        weight = conv.weight.reshape(len(conv.weight) // LANES, LANES, -1).transpose(1, 2)
         self.register_buffer("weight", weight.contiguous())  # (block, place, lane)
         self.register_buffer("bias", conv.bias.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        clips, _, height, width = x.shape
-        channels = len(self.bias)
-        padded = F.pad(x[:, 0], (1, 1, 1, 1))
+        clips, channels = len(x), len(self.bias)
+        padded = F.pad(x[:, 0], (self.padding,) * (2 * (x.ndim - 2)))
+        if x.ndim == 4:
+            height, width, row_length = *x.shape[2:], padded.shape[2]
+        else:  # a row for each step, of which a kernel sees more than the row
+            height, width, row_length = (padded.shape[1] - self.kernel[1]) // self.stride + 1, 1, self.stride
         result = self.result(clips, height, width, channels)
+        some = max(1, ROWS // width)
+        first = self.code.functions["first{}x{}".format(*self.kernel)]
 
-        def rows(clip: int, first: int) -> None:
-            count = min(TILES * 4, height - first)
+        def rows(clip: int, start: int) -> None:
             arrays = padded[clip], result[clip], self.weight, self.bias
-            self.code.functions["first"](*map(Tensor.data_ptr, arrays), first, count, width, channels)
+            count = min(some, height - start)
+            first(*map(Tensor.data_ptr, arrays), start, count, width, row_length, channels)
 
-        self.code.share(rows, [(clip, first) for clip in range(clips) for first in range(0, height, TILES * 4)])
+        self.code.share(rows, [(clip, start) for clip in range(clips) for start in range(0, height, some)])
+        return result.permute(0, 3, 1, 2)
+
+
+class Maxima(Compiled):
+    """The greatest of every `POOLED` rows: (batch, channels, height, 1) -> (batch, channels, height / 4, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips, channels, height, _ = x.shape
+        x = x.permute(0, 2, 3, 1).contiguous()
+        result = self.result(clips, height // POOLED, 1, channels)
+
+        def rows(clip: int, start: int) -> None:
+            arrays, count = (x[clip], result[clip]), min(ROWS, height // POOLED - start)
+            self.code.functions["maxima"](*map(Tensor.data_ptr, arrays), start, count, channels)
+
+        self.code.share(rows, [(clip, start) for clip in range(clips) for start in range(0, height // POOLED, ROWS)])
         return result.permute(0, 3, 1, 2)
 
 
@@ -120,29 +148,37 @@ class Products(Compiled):
 
 
 class Convolution(Products):
-    """A 3 x 3 convolution, bias, ReLU: (batch, inputs, height, width) -> (batch, outputs, height, width).
+    """A convolution, bias, ReLU: (batch, inputs, height, width) -> (batch, outputs, height, width).
 
     Args:
-        conv: with stride 1, as many inputs as are a multiple of `LANES`, and outputs of `PAIR`.
+        conv: of 3 x 3 with as many inputs as are a multiple of `LANES`, or fewer, or of 3 samples; without stride, and
+            with outputs of `PAIR`. Along samples, the picture's width is 1.
         bf16: whether to multiply in bf16 where that rounds no more than the convolution itself in bf16: by two places.
     """
 
-    def __init__(self, conv: nn.Conv2d, bf16: bool = False):
-        places = 4 if conv.weight.numel() <= MOST_BY_FOUR else 2
-        points = (places + KERNEL - 1) ** 2
-        matrix = torch.from_numpy(winograd_matrices(KERNEL, places)[0])
-        weight = (matrix @ conv.weight.double() @ matrix.T).permute(2, 3, 0, 1)  # (row, column, output, input)
-        weight = weight.reshape(points, -1, PAIR, conv.in_channels).transpose(2, 3).float()
-        super().__init__(conv, weight, bf16 and places == 2 and conv.in_channels % (2 * LANES) == 0)
-        self.places, self.points = places, points
+    def __init__(self, conv: nn.Conv2d | nn.Conv1d, bf16: bool = False):
+        weight = F.pad(conv.weight, (0, 0) * (conv.weight.ndim - 2) + (0, -conv.in_channels % LANES))
+        weight = weight if weight.ndim == 4 else weight[..., None]
+        places = (4, 1) if weight.shape[3] == 1 else (4, 4) if weight.numel() <= MOST_BY_FOUR else (2, 2)
+        left, right = map(torch.from_numpy, winograd_code.weight_matrices(places))
+        weight = (left @ weight.double() @ right.T).permute(2, 3, 0, 1)  # (row, column, output, input)
+        inputs = weight.shape[3]
+        weight = weight.flatten(0, 1).unflatten(1, (-1, PAIR)).transpose(2, 3).float()
+        super().__init__(conv, weight, bf16 and places == (2, 2) and inputs % (2 * LANES) == 0)
+        self.places, self.points, self.dilation = places, len(weight), conv.dilation[0]
+        self.missing = inputs - conv.in_channels
 
-    def forward(self, x: Tensor, pooling: int = 1, residual: Tensor | None = None) -> Tensor:
-        """Give averages of ``pooling`` x ``pooling`` (1, 2), or add ``residual`` before the ReLU."""
-        x = x.permute(0, 2, 3, 1).contiguous()
+    def forward(self, x: Tensor, pooling: tuple[int, int] = (1, 1), residual: Tensor | None = None) -> Tensor:
+        """Give averages of ``pooling``, rows and columns (one of 1 x 1, 2 x 2, 2 x 1), or add ``residual`` before."""
+        x = x.permute(0, 2, 3, 1)
+        x = F.pad(x, (0, self.missing)) if self.missing else x.contiguous()
         clips, height, width, _ = x.shape
-        result = self.result(clips, height // pooling, width // pooling, self.outputs)
-        columns = -(-width // self.places)
-        tiles = columns * -(-(height // pooling * pooling) // self.places)
+        result = self.result(clips, height // pooling[0], width // pooling[1], self.outputs)
+        # along samples, those that a dilation leaves between two are neighbours in a row of tiles
+        along = winograd_code.is_along(self.places)
+        columns = self.dilation if along else -(-width // self.places[1])
+        rows = -(-height // self.dilation) if along else height // pooling[0] * pooling[0]
+        tiles = columns * -(-rows // self.places[0])
         if residual is not None:
             residual = residual.permute(0, 2, 3, 1).contiguous()
         shared = self.weight.nbytes >= SHARED
@@ -165,7 +201,7 @@ class Steps:
         self.conv, self.x, self.result, self.residual = conv, x, result, residual
         self.columns = columns
         functions = conv.code.functions
-        self.inputs = functions[f"inputs{conv.places}{conv.suffix}"]
+        self.inputs = functions[winograd_code.inputs_name(conv.places, conv.suffix != "")]
         self.outputs = functions[ending.function]
         # a line of the cache more, so that points don't lie a power of two apart, where they'd throw each other out
         self.tiles_stride, self.stride = chunk * conv.words + LANES, chunk * conv.outputs + LANES
@@ -269,7 +305,31 @@ class Block(nn.Module):
         *before, last = self.layers
         for layer in before:
             x = layer(x)
-        return last(x, pooling)
+        return last(x, (pooling, pooling))
+
+
+class Learned(nn.Module):
+    """The Wavegram of a folded model: waveform (batch, samples) -> what `Wavegram.wavegram` gives.
+
+    Args:
+        model: whose layers are taken.
+    """
+
+    def __init__(self, model: Wavegram):
+        super().__init__()
+        self.first, self.bins = First(model.pre_conv0), model.bins
+        blocks = (model.pre_block1, model.pre_block2, model.pre_block3)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(Convolution(block.conv1), Convolution(block.conv2), Maxima()) for block in blocks
+        )
+        self.last = nn.ModuleList([Convolution(model.pre_block4.conv1), Convolution(model.pre_block4.conv2)])
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = self.first(waveform[:, None])
+        for block in self.blocks:
+            x = block(x)
+        x = x[..., 0].unflatten(1, (-1, self.bins)).transpose(2, 3)  # (batch, maps, steps, bins)
+        return self.last[1](self.last[0](x), (2, 1))
 
 
 class Residual(nn.Module):
@@ -324,13 +384,30 @@ def graph_of(model: PannsModel, precision: str = "fp32") -> Graph:
     """
     graph = Graph(model, whole=False, rearranged=("two_bands",)).eval()
     compile_blocks(graph, precision == "bf16")
+    if isinstance(graph.model, Wavegram) and all(
+        conv.out_channels % PAIR == 0
+        for name, conv in graph.model.named_modules()
+        if name.startswith("pre_") and isinstance(conv, nn.Conv1d | nn.Conv2d)
+    ):
+        graph.learned = Learned(graph.model)
+        graph.model.wavegram = graph.learned.forward
+        for name in [name for name, _ in graph.model.named_children() if name.startswith("pre_")]:
+            delattr(graph.model, name)
     return graph.requires_grad_(False)
 
 
 def write(model: PannsModel, path: Path, precision: str) -> None:
-    """Keep what computes a model, with its weights transformed."""
-    with files.replacing(path) as temporary, torch.no_grad():
-        torch.save({"code": VERSION, "graph": graph_of(model, precision)}, temporary)
+    """Keep what computes a model, with its weights transformed.
+
+    Raises:
+        ValueError: nothing of it would be computed by `winograd_code`.
+    """
+    with torch.no_grad():
+        graph = graph_of(model, precision)
+    if not any(isinstance(module, Compiled) for module in graph.modules()):
+        raise ValueError("it has no convolution of 3 x 3 with channels by 32")
+    with files.replacing(path) as temporary:
+        torch.save({"code": VERSION, "graph": graph}, temporary)
 
 
 @contextmanager

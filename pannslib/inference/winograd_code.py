@@ -1,4 +1,4 @@
-"""Machine code for 3 x 3 convolutions by Winograd's method, made by LLVM for the processor that it runs on.
+"""Machine code for convolutions of 3 x 3 and of 3 by Winograd's method, made by LLVM for the processor that it runs on.
 
 Libraries move what the method transforms to memory and back, or have no such method for float32. Here as many tiles as
 a core's cache holds are transformed, multiplied and transformed back together, with the bias, a residual, the ReLU and
@@ -32,14 +32,15 @@ from pannslib.inference.rearranging import winograd_matrices
 
 LANES, TILES, KERNEL = 16, 11, 3
 PAIR = 2 * LANES  # output channels that a product computes together: for `TILES` tiles, in 22 of 32 vector registers
-PLACES = (4, 2)  # along an axis that a tile gives
+# (rows, columns) that a tile gives; one column: of a convolution along rows alone, whose dilation is the columns
+PLACES = ((4, 4), (2, 2), (4, 1))
 
 FLOAT, INDEX, ARRAY = ir.FloatType(), ir.IntType(64), ir.FloatType().as_pointer()
 VECTOR, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES)
 HALVES = ir.VectorType(ir.IntType(16), 2 * LANES)
-# as LLVM names them: a * b + c; the same of pairs in bf16, summed; and pairs of vectors rounded to bf16
+# as LLVM names them: a * b + c; the same of pairs in bf16, summed; pairs of vectors rounded to bf16; the greater of two
 MULTIPLY_ADD, DOT = f"llvm.fma.v{LANES}f32", "llvm.x86.avx512bf16.dpbf16ps.512"
-ROUND = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+ROUND, MAXIMUM = "llvm.x86.avx512bf16.cvtne2ps2bf16.512", f"llvm.maximum.v{LANES}f32"
 
 VERSION = files.digest(Path(__file__).read_text())  # of this code
 _ENGINES: list = []  # whose memory the machine code is in, for as long as the process lives
@@ -52,27 +53,46 @@ class Ending(NamedTuple):
     """What happens to a convolution's outputs besides the bias and the ReLU.
 
     Attributes:
-        places: along an axis that a tile gives, of `PLACES`.
-        pooling: 2 for averages of 2 x 2, else 1.
+        places: that a tile gives, of `PLACES`.
+        pooling: (rows, columns) of which averages are taken.
         residual: whether another picture is added before the ReLU.
     """
 
-    places: int
-    pooling: int = 1
+    places: tuple[int, int]
+    pooling: tuple[int, int] = (1, 1)
     residual: bool = False
 
     @property
     def function(self) -> str:
         """The name of the function that does it."""
-        return f"outputs{self.places}_pooled{self.pooling}" + "_residual" * self.residual
+        return f"outputs{_by(self.places)}_pooled{_by(self.pooling)}" + "_residual" * self.residual
 
 
-ENDINGS = [Ending(places, *rest) for places in PLACES for rest in ((1, False), (2, False), (1, True))]
+def _by(pair: tuple[int, int]) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
+def is_along(places: tuple[int, int]) -> bool:
+    """Whether tiles for such places are of a convolution along rows alone."""
+    return places[1] == 1
+
+
+def inputs_name(places: tuple[int, int], bf16: bool) -> str:
+    """The name of the function that makes tiles for so many places."""
+    return f"inputs{_by(places)}" + "_bf16" * bf16
+
+
+ENDINGS = [
+    *(Ending(places, *rest) for places in ((4, 4), (2, 2)) for rest in (((1, 1),), ((2, 2),), ((1, 1), True))),
+    *(Ending((4, 4), (2, 1)), Ending((4, 1))),
+]
+FIRST_KERNELS = ((KERNEL, KERNEL), (1, 11))  # of convolutions of one channel
+POOLED = 4  # rows of which "maxima" takes the greatest
 INPUTS = "picture tiles zeros", "first count columns height width channels stride"
 PRODUCTS = "weights tiles products", "points pairs groups blocks outputs weights_stride tiles_stride stride"
 # functions: their arrays, and their numbers
 SIGNATURES = {
-    **{f"inputs{places}": INPUTS for places in PLACES},
+    **{inputs_name(places, bf16=False): INPUTS for places in PLACES},
     **{
         ending.function: (
             "products picture bias nowhere" + " residual" * ending.residual,
@@ -81,9 +101,13 @@ SIGNATURES = {
         for ending in ENDINGS
     },
     "products": PRODUCTS,
-    "first": ("picture results weights bias", "first count width channels"),
+    **{
+        f"first{_by(kernel)}": ("picture results weights bias", "first count width row_length channels")
+        for kernel in FIRST_KERNELS
+    },
+    "maxima": ("picture results", "first count channels"),
 }
-SIGNATURES_BF16 = {"inputs2_bf16": INPUTS, "products_bf16": PRODUCTS}
+SIGNATURES_BF16 = {inputs_name((2, 2), bf16=True): INPUTS, "products_bf16": PRODUCTS}
 
 
 class Function:
@@ -186,42 +210,52 @@ class Function:
                 total = self.multiply_add(vector, constant(factor), total)
         return total
 
-    def transformed(self, matrix: np.ndarray, grid: Grid) -> Grid:
-        """``matrix @ grid @ matrix.T`` of vectors."""
-        columns = [[self.weighted(row, list(column)) for row in matrix] for column in zip(*grid, strict=True)]
-        return [[self.weighted(row, list(line)) for row in matrix] for line in zip(*columns, strict=True)]
+    def transformed(self, matrices: tuple[np.ndarray, np.ndarray], grid: Grid) -> Grid:
+        """``first @ grid @ second.T`` of vectors."""
+        columns = [[self.weighted(row, list(column)) for row in matrices[0]] for column in zip(*grid, strict=True)]
+        return [[self.weighted(row, list(line)) for row in matrices[1]] for line in zip(*columns, strict=True)]
 
-    def pixels(self, tile: Value, columns: Value, places: int, offset: int, size: int, outside: Value) -> Grid:
+    def pixels(
+        self, tile: Value, places: tuple[int, int], offset: int, size: tuple[int, int], outside: Value, along: bool
+    ) -> Grid:
         """Where the pixels of a tile are, and ``outside`` for those that the picture doesn't have.
 
-        The picture is ``self.picture`` (self.height, self.width, self.channels).
+        The picture is ``self.picture`` (self.height, self.width, self.channels), and ``self.columns`` are the tiles in
+        a row.
 
         Args:
             tile: its number, row by row.
-            columns: tiles in a row.
-            places: pixels from one tile to the next.
-            offset: of its first pixel.
-            size: pixels along an axis.
+            places: (rows, columns) from one tile to the next.
+            offset: of its first pixel, along axes of several places.
+            size: (rows, columns) of it.
             outside: an array with as many channels.
+            along: whether the picture is of one column, and a row of tiles stands for as many rows of it as there are
+                tiles: those of a tile lie so far apart.
         """
         build = self.build
-        axes = ((build.sdiv(tile, columns), self.height), (build.srem(tile, columns), self.width))
-        along = [[self._place(number, places, offset + step, limit) for step in range(size)] for number, limit in axes]
-        return [
-            [
-                build.select(
-                    build.and_(row_inside, column_inside),
-                    self.at(self.picture, self.times(build.add(build.mul(row, self.width), column), self.channels)),
-                    outside,
-                )
-                for column, column_inside in along[1]
-            ]
-            for row, row_inside in along[0]
-        ]
+        row, column = build.sdiv(tile, self.columns), build.srem(tile, self.columns)
+        rows = [build.add(self.times(row, places[0]), INDEX(offset + step)) for step in range(size[0])]
+        if along:
+            pixels = [build.add(self.times(place, self.columns), column) for place in rows]
+            return [[self._pixel(pixel, self._is_below(pixel, self.height), outside)] for pixel in pixels]
+        columns = [build.add(self.times(column, places[1]), INDEX(offset + step)) for step in range(size[1])]
+        inside = [self._is_below(place, self.width) for place in columns]
+        grid = []
+        for place in rows:
+            is_row, start = self._is_below(place, self.height), build.mul(place, self.width)
+            grid.append(
+                [
+                    self._pixel(build.add(start, each), build.and_(is_row, is_column), outside)
+                    for each, is_column in zip(columns, inside, strict=True)
+                ]
+            )
+        return grid
 
-    def _place(self, number: Value, places: int, offset: int, limit: Value) -> tuple[Value, Value]:
-        place = self.build.add(self.times(number, places), INDEX(offset))
-        return place, self.build.icmp_unsigned("<", place, limit)  # below zero is beyond any limit
+    def _is_below(self, place: Value, limit: Value) -> Value:
+        return self.build.icmp_unsigned("<", place, limit)  # below zero is beyond any limit
+
+    def _pixel(self, number: Value, is_there: Value, outside: Value) -> Value:
+        return self.build.select(is_there, self.at(self.picture, (number, self.channels)), outside)
 
 
 def constant(number: float) -> Value:
@@ -229,16 +263,25 @@ def constant(number: float) -> Value:
     return VECTOR([float(number)] * LANES)
 
 
-def _write_inputs(module: ir.Module, places: int, bf16: bool) -> None:
+def _matrices(places: tuple[int, int], which: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of Winograd's, for rows and columns, those that ``which`` stands for."""
+    return tuple(winograd_matrices(KERNEL, along)[which] if along > 1 else np.eye(1) for along in places)
+
+
+def weight_matrices(places: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What weights (rows, columns) are multiplied by from the left, and by what transposed from the right."""
+    return _matrices(places, 0)
+
+
+def _write_inputs(module: ir.Module, places: tuple[int, int], bf16: bool) -> None:
     """Tiles out of a picture: ``count`` from the tile ``first`` on, with zeros around the picture."""
-    matrix = winograd_matrices(KERNEL, places)[1]
-    size, together = len(matrix), 2 if bf16 else 1
-    to = Function(module, f"inputs{places}" + "_bf16" * bf16, INPUTS)
+    matrices, together = _matrices(places, 1), 2 if bf16 else 1
+    to = Function(module, inputs_name(places, bf16), INPUTS)
     build = to.build
     row = build.sdiv(to.channels, INDEX(together))
     with to.loop(to.count) as (number, _):
         tile = build.add(to.first, number)
-        pixels = to.pixels(tile, to.columns, places, -1, size, to.zeros)
+        pixels = to.pixels(tile, places, -1, tuple(map(len, matrices)), to.zeros, is_along(places))
         group, place = build.sdiv(number, INDEX(TILES)), build.srem(number, INDEX(TILES))
         target = to.at(to.tiles, (group, row, TILES), (place, LANES))
         with to.loop(build.sdiv(row, INDEX(LANES))) as (block, _):
@@ -246,7 +289,7 @@ def _write_inputs(module: ir.Module, places: int, bf16: bool) -> None:
             for half in range(together):
                 here = build.add(to.times(block, LANES * together), INDEX(half * LANES))
                 grid = [[to.load(to.at(pixel, here)) for pixel in line] for line in pixels]
-                halves.append(chain(*to.transformed(matrix, grid)))
+                halves.append(chain(*to.transformed(matrices, grid)))
             there = to.at(target, (block, LANES * TILES))
             for point, vectors in enumerate(zip(*halves, strict=True)):
                 to.store(to.rounded(*vectors) if bf16 else vectors[0], to.at(there, (to.stride, point)))
@@ -280,35 +323,37 @@ def _write_products(module: ir.Module, bf16: bool) -> None:
 
 def _write_outputs(module: ir.Module, ending: Ending) -> None:
     """A picture (height, width, channels) out of products: plus bias (and residual), ReLU, (and averages)."""
-    matrix = winograd_matrices(KERNEL, ending.places)[2]
-    size = matrix.shape[1]
+    matrices = _matrices(ending.places, 2)
+    height, width = (matrix.shape[1] for matrix in matrices)
     to = Function(module, ending.function, SIGNATURES[ending.function])
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
+    kept = tuple(places // pooling for places, pooling in zip(ending.places, ending.pooling, strict=True))
+    averages = tuple(
+        np.kron(np.eye(places), np.full((1, pooling), 1 / pooling))
+        for places, pooling in zip(kept, ending.pooling, strict=True)
+    )
     with to.loop(to.count) as (number, _):
         tile = build.add(to.first, number)
-        kept = ending.places // ending.pooling
-        pixels = to.pixels(tile, to.columns, kept, 0, kept, to.nowhere)
+        pixels = to.pixels(tile, kept, 0, kept, to.nowhere, is_along(ending.places))
         source = to.at(to.products, (number, to.channels))
         if ending.residual:
             to.picture = to.residual
-            others = to.pixels(tile, to.columns, kept, 0, kept, to.nowhere)
+            others = to.pixels(tile, kept, 0, kept, to.nowhere, is_along(ending.places))
         with to.loop(blocks) as (block, _):
             here = to.times(block, LANES)
             points = [
-                [to.load(to.at(source, here, (to.stride, size * row + column))) for column in range(size)]
-                for row in range(size)
+                [to.load(to.at(source, here, (to.stride, width * row + column))) for column in range(width)]
+                for row in range(height)
             ]
             bias = to.load(to.at(to.bias, here))
-            grid = [[build.fadd(vector, bias) for vector in line] for line in to.transformed(matrix, points)]
+            grid = [[build.fadd(vector, bias) for vector in line] for line in to.transformed(matrices, points)]
             if ending.residual:
                 grid = [
                     [build.fadd(vector, to.load(to.at(other, here))) for vector, other in zip(*lines, strict=True)]
                     for lines in zip(grid, others, strict=True)
                 ]
             grid = [[_relu(build, vector) for vector in line] for line in grid]
-            if ending.pooling > 1:
-                average = np.kron(np.eye(kept), np.full((1, ending.pooling), 1 / ending.pooling))
-                grid = to.transformed(average, grid)
+            grid = to.transformed(averages, grid)
             for line, places_of_line in zip(grid, pixels, strict=True):
                 for vector, pixel in zip(line, places_of_line, strict=True):
                     to.store(vector, to.at(pixel, here))
@@ -320,25 +365,42 @@ def _relu(build: ir.IRBuilder, vector: Value) -> Value:
     return build.select(build.fcmp_ordered("<", vector, zero), zero, vector)  # what is no number stays so
 
 
-def _write_first(module: ir.Module) -> None:
-    """A 3 x 3 convolution of one channel that has a row and column more all around, and ReLU; rows from ``first``."""
-    to = Function(module, "first", SIGNATURES["first"])
+def _write_first(module: ir.Module, kernel: tuple[int, int]) -> None:
+    """A convolution of one channel that has more all around, and ReLU: ``count`` rows of results from ``first``.
+
+    Each begins ``row_length`` further on in the picture than the one before.
+    """
+    name = f"first{_by(kernel)}"
+    to, places = Function(module, name, SIGNATURES[name]), kernel[0] * kernel[1]
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
-    row_length = build.add(to.width, INDEX(KERNEL - 1))
     with to.loop(blocks) as (block, _):
-        weights = [to.load(to.at(to.weights, (block, LANES * KERNEL**2), LANES * place)) for place in range(KERNEL**2)]
+        weights = [to.load(to.at(to.weights, (block, LANES * places), LANES * place)) for place in range(places)]
         bias = to.load(to.at(to.bias, (block, LANES)))
         with to.loop(to.count) as (number, _):
             row = build.add(to.first, number)
-            rows = [to.at(to.picture, (build.add(row, INDEX(step)), row_length)) for step in range(KERNEL)]
+            rows = [to.at(to.picture, (build.add(row, INDEX(step)), to.row_length)) for step in range(kernel[0])]
             results = to.at(to.results, (row, to.width, to.channels), (block, LANES))
             with to.loop(to.width) as (column, _):
                 total = bias
                 for place, weight in enumerate(weights):
-                    pixel = to.at(rows[place // KERNEL], column, place % KERNEL)
+                    pixel = to.at(rows[place // kernel[1]], column, place % kernel[1])
                     total = to.multiply_add(weight, to.spread(pixel), total)
                 to.store(_relu(build, total), to.at(results, (column, to.channels)))
     build.ret_void()
+
+
+def _write_maxima(module: ir.Module) -> None:
+    """The greatest of `POOLED` rows of a picture of one column: ``count`` rows of results from ``first``."""
+    to = Function(module, "maxima", SIGNATURES["maxima"])
+    blocks = to.build.sdiv(to.channels, INDEX(LANES))
+    with to.loop(to.count) as (number, _), to.loop(blocks) as (block, _):
+        row = to.build.add(to.first, number)
+        source = to.at(to.picture, (row, to.channels, POOLED), (block, LANES))
+        first, *others = (to.load(to.at(source, (to.channels, step))) for step in range(POOLED))
+        for other in others:
+            first = to.call(MAXIMUM, VECTOR, first, other)
+        to.store(first, to.at(to.results, (row, to.channels), (block, LANES)))
+    to.build.ret_void()
 
 
 def _module(bf16: bool) -> ir.Module:
@@ -350,9 +412,11 @@ def _module(bf16: bool) -> ir.Module:
     for ending in ENDINGS:
         _write_outputs(module, ending)
     _write_products(module, bf16=False)
-    _write_first(module)
+    for kernel in FIRST_KERNELS:
+        _write_first(module, kernel)
+    _write_maxima(module)
     if bf16:
-        _write_inputs(module, 2, bf16=True)
+        _write_inputs(module, (2, 2), bf16=True)
         _write_products(module, bf16=True)
     return module
 

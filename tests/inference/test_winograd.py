@@ -11,7 +11,7 @@ from torch import nn
 
 from pannslib import models
 from pannslib.inference import engines, speed, winograd, winograd_code
-from pannslib.inference.winograd import Along, Code, Convolution, First
+from pannslib.inference.winograd import Along, Code, Convolution, First, Maxima
 
 pytestmark = pytest.mark.skipif(not engines.can_run("winograd"), reason="the processor has no AVX-512")
 needs_bf16 = pytest.mark.skipif(not engines.can_run("winograd", "bf16"), reason="the processor has no AVX512-BF16")
@@ -61,12 +61,10 @@ def test_a_convolution_of_any_size(size, pooling, shared, by_four, code, monkeyp
     monkeypatch.setattr(winograd, "MOST_BY_FOUR", 2**40 if by_four else 0)
     conv, x = convolution(48, 96), random(2, 48, *size)
     layer = compiled(Convolution, conv, code)
-    assert layer.places == (4 if by_four else 2)
+    assert layer.places == ((4, 4) if by_four else (2, 2))
     expected = F.relu(conv(x))
     for _ in range(2):  # what is left of the first time changes nothing
-        torch.testing.assert_close(
-            layer(x, pooling), expected if pooling == 1 else F.avg_pool2d(expected, 2), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(layer(x, (pooling, pooling)), F.avg_pool2d(expected, pooling), atol=1e-4, rtol=1e-4)
 
 
 def test_a_residual_is_added_before_the_relu(code):
@@ -85,6 +83,45 @@ def test_a_convolution_of_one_channel(size, code):
 def test_a_convolution_along_time(height, code):
     conv, x = convolution(64, 96, (3, 1)), random(2, 64, height, 1)
     torch.testing.assert_close(compiled(Along, conv, code)(x), conv(x), atol=1e-5, rtol=1e-5)
+
+
+def test_averages_along_time_alone(code):
+    conv, x = convolution(32, 64), random(2, 32, 21, 6)
+    given = compiled(Convolution, conv, code)(x, (2, 1))
+    torch.testing.assert_close(given, F.avg_pool2d(F.relu(conv(x)), (2, 1)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("inputs", [1, 4, 17])
+def test_channels_that_fill_no_block(inputs, code):
+    conv, x = convolution(inputs, 32), random(2, inputs, 9, 6)
+    torch.testing.assert_close(compiled(Convolution, conv, code)(x), F.relu(conv(x)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 5])
+@pytest.mark.parametrize("samples", [1, 2, 7, 64, 997])
+def test_a_convolution_of_samples(samples, dilation, code):
+    torch.manual_seed(samples)
+    conv = nn.Conv1d(32, 64, 3, padding=dilation, dilation=dilation).requires_grad_(False)
+    x = random(2, 32, samples)
+    given = compiled(Convolution, conv, code)(x[..., None])
+    torch.testing.assert_close(given[..., 0], F.relu(conv(x)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 5, 6, 10_243])
+def test_the_first_convolution_of_samples(samples, code):
+    torch.manual_seed(samples)
+    conv = nn.Conv1d(1, 32, 11, stride=5, padding=5).requires_grad_(False)
+    x = random(2, 1, samples)
+    torch.testing.assert_close(compiled(First, conv, code)(x)[..., 0], F.relu(conv(x)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [4, 7, 9_001])
+def test_maxima(samples, code):
+    x = random(2, 32, samples)
+    x[1, 3, 2] = torch.nan
+    layer = Maxima()
+    layer.code = code
+    torch.testing.assert_close(layer(x[..., None])[..., 0], F.max_pool1d(x, 4), equal_nan=True)
 
 
 @needs_bf16
@@ -142,16 +179,25 @@ def test_what_is_no_number_stays_so(code):
     assert given[..., 20:, :].isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "layers"), [("Cnn10", 8), ("Cnn14_DecisionLevelAtt", 16), ("ResNet22", 24)])
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("Cnn10", 8),
+        ("Cnn14_DecisionLevelAtt", 16),
+        ("ResNet22", 24),
+        ("Wavegram_Cnn14", 28),
+        ("Wavegram_Logmel_Cnn14", 28),
+    ],
+)
 def test_a_network_gives_the_same_at_other_batches_and_lengths(name, layers, tmp_path):
-    """Blocks on two bands have three convolutions along time for each of theirs."""
+    """Blocks on two bands have three convolutions along time for each of theirs; a Wavegram takes twelve layers."""
     torch.manual_seed(0)
     model = models.create_model(name, classes=5, width=0.5).eval()
     graph = winograd.graph_of(model)
     assert sum(isinstance(module, winograd.Compiled) for module in graph.modules()) == layers
     engine = engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path)
     assert engine.name == "winograd"
-    for batch, seconds in ((1, 2.0), (3, 1.234), (2, 2.0)):
+    for batch, seconds in ((1, 2.0), (3, 1.2345), (2, 2.0)):
         waveform = speed.noise(batch, seconds, model.sample_rate)
         with torch.inference_mode():
             expected = model(torch.from_numpy(waveform))
@@ -194,6 +240,13 @@ def test_weights_of_another_version_are_not_used(monkeypatch, tmp_path, capfd):
     assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "folded"
     assert "another version" in capfd.readouterr().err
     assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "winograd"
+
+
+def test_a_network_with_nothing_for_it_is_left_to_pytorch(tmp_path, capfd):
+    """Which has all threads then."""
+    model = small("MobileNetV1")
+    assert engines.create(lambda: model, model, "x", engine="winograd", folder=tmp_path).name == "folded"
+    assert "no convolution" in capfd.readouterr().err
 
 
 def test_it_is_chosen_for_channels_and_mel_bins_that_suit(monkeypatch):
