@@ -1,9 +1,10 @@
 """A network whose 3 x 3 convolutions are computed by `winograd_code`, and the rest of it by PyTorch.
 
-What a convolution gives is channels last in memory, and lies where it lay the last time: new memory for each would
-take as long as to compute it, in a virtual machine. Convolution, bias, ReLU and pooling go to memory once.
+What a convolution gives is channels last in memory, and lies where that of an earlier one lay: new memory for each
+would take as long as to compute it, in a virtual machine. Convolution, bias, ReLU and pooling go to memory once.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,15 +35,17 @@ CACHE = 5 * 2**18  # bytes of tiles and of products that a thread works on at a 
 LEAST = 3 * TILES  # tiles of that at least, so that weights are read seldom
 SHARED = 2**24  # bytes of weights from which on the threads share each step, so that they are read once
 MOST_SHARED = 256  # tiles then
+RESULTS = 3  # that live at a time: what a residual block is given, and what its two convolutions give
 ROWS = 2048  # of one channel that a thread works on at a time
 
 
 class Code:
-    """The functions of `winograd_code`, and the memory between them, which convolutions use one after the other."""
+    """The functions of `winograd_code`, and the memory that convolutions use one after the other."""
 
     def __init__(self, folder: Path):
         self.functions, self.threads = winograd_code.load(folder), torch.get_num_threads()
         self.memory = threading.local()
+        self.results, self.given = [torch.empty(0)] * RESULTS, 0
 
     def share(self, work: Callable[..., object], parts: list[tuple]) -> None:
         """Call ``work(*part)`` for all parts, by all threads."""
@@ -56,18 +59,19 @@ class Code:
             setattr(self.memory, name, kept)
         return kept.data_ptr()
 
+    def result(self, *shape: int) -> Tensor:
+        """Memory for what a convolution gives, until `RESULTS` more have been given."""
+        place, size = self.given % RESULTS, math.prod(shape)
+        self.given += 1
+        if len(self.results[place]) < size:
+            self.results[place] = torch.empty(size)
+        return self.results[place][:size].view(shape)
+
 
 class Compiled(nn.Module):
     """What `winograd_code` computes: `load` gives it the code."""
 
     code: Code
-    kept: Tensor | None = None
-
-    def result(self, *shape: int) -> Tensor:
-        """Memory for (batch, height, width, channels), the same as the last time where the shape is."""
-        if self.kept is None or self.kept.shape != shape:
-            self.kept = torch.empty(shape)
-        return self.kept
 
 
 class First(Compiled):
@@ -91,7 +95,7 @@ class First(Compiled):
             height, width, row_length = *x.shape[2:], padded.shape[2]
         else:  # a row for each step, of which a kernel sees more than the row
             height, width, row_length = (padded.shape[1] - self.kernel[1]) // self.stride + 1, 1, self.stride
-        result = self.result(clips, height, width, channels)
+        result = self.code.result(clips, height, width, channels)
         some = max(1, ROWS // width)
         first = self.code.functions["first{}x{}".format(*self.kernel)]
 
@@ -110,7 +114,7 @@ class Maxima(Compiled):
     def forward(self, x: Tensor) -> Tensor:
         clips, channels, height, _ = x.shape
         x = x.permute(0, 2, 3, 1).contiguous()
-        result = self.result(clips, height // POOLED, 1, channels)
+        result = self.code.result(clips, height // POOLED, 1, channels)
 
         def rows(clip: int, start: int) -> None:
             arrays, count = (x[clip], result[clip]), min(ROWS, height // POOLED - start)
@@ -173,7 +177,7 @@ class Convolution(Products):
         x = x.permute(0, 2, 3, 1)
         x = F.pad(x, (0, self.missing)) if self.missing else x.contiguous()
         clips, height, width, _ = x.shape
-        result = self.result(clips, height // pooling[0], width // pooling[1], self.outputs)
+        result = self.code.result(clips, height // pooling[0], width // pooling[1], self.outputs)
         # along samples, those that a dilation leaves between two are neighbours in a row of tiles
         along = winograd_code.is_along(self.places)
         columns = self.dilation if along else -(-width // self.places[1])
@@ -279,7 +283,7 @@ class Along(Products):
         wide = F.pad(three.reshape(places, size), (0, 0, 0, groups * TILES - places))
         wide = wide.to(self.weight.dtype).reshape(groups, TILES, self.words // LANES, -1)
         tiles = wide.transpose(1, 2).contiguous()
-        result = self.result(groups * TILES, self.outputs)
+        result = self.code.result(groups * TILES, self.outputs)
 
         def products(pair: int) -> None:
             self.products(
@@ -441,6 +445,7 @@ def load(path: Path) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
     @torch.inference_mode()
     def run(given: dict[str, np.ndarray]) -> list[np.ndarray]:
         with lock, alone():
+            code.given = 0  # so that the same memory serves the same convolution
             return [tensor.numpy() for tensor in graph(*(torch.from_numpy(given[name]) for name in graph.inputs))]
 
     return run
