@@ -4,6 +4,8 @@ What a convolution gives is channels last in memory, and lies where that of an e
 would take as long as to compute it, in a virtual machine. Convolution, bias, ReLU and pooling go to memory once.
 """
 
+import ctypes
+import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +41,9 @@ RESULTS = 3  # that live at a time: what a residual block is given, and what its
 ROWS = 2048  # of one channel that a thread works on at a time
 
 
+Array = Tensor | int | tuple[str, int]
+
+
 class Code:
     """The functions of `winograd_code`, and the memory that convolutions use one after the other."""
 
@@ -47,9 +52,23 @@ class Code:
         self.memory = threading.local()
         self.results, self.given = [torch.empty(0)] * RESULTS, 0
 
-    def share(self, work: Callable[..., object], parts: list[tuple]) -> None:
-        """Call ``work(*part)`` for all parts, by all threads."""
-        in_parallel(work, parts, self.threads)
+    def share(self, name: str, parts: int, some: int, arrays: list[Array], numbers: list[int]) -> None:
+        """Call a function for all parts, of which each thread takes ``some`` at a time.
+
+        Arrays are tensors, addresses or what `scratch` takes, which each thread has for itself.
+        """
+        function, counter = self.functions[name], ctypes.c_int64(0)
+
+        def work() -> None:
+            function(ctypes.addressof(counter), parts, some, *map(self.address, arrays), *numbers)
+
+        in_parallel(work, [()] * min(self.threads, -(-parts // some)), self.threads)
+
+    def address(self, array: Array) -> int:
+        """Where an array's first number is."""
+        if isinstance(array, tuple):
+            return self.scratch(*array)
+        return array if isinstance(array, int) else array.data_ptr()
 
     def scratch(self, name: str, numbers: int) -> int:
         """The address of memory for so many numbers, which a thread has for itself; what is there is finite."""
@@ -96,15 +115,10 @@ class First(Compiled):
         else:  # a row for each step, of which a kernel sees more than the row
             height, width, row_length = (padded.shape[1] - self.kernel[1]) // self.stride + 1, 1, self.stride
         result = self.code.result(clips, height, width, channels)
-        some = max(1, ROWS // width)
-        first = self.code.functions["first{}x{}".format(*self.kernel)]
-
-        def rows(clip: int, start: int) -> None:
-            arrays = padded[clip], result[clip], self.weight, self.bias
-            count = min(some, height - start)
-            first(*map(Tensor.data_ptr, arrays), start, count, width, row_length, channels)
-
-        self.code.share(rows, [(clip, start) for clip in range(clips) for start in range(0, height, some)])
+        name = "first{}x{}".format(*self.kernel)
+        for clip in range(clips):
+            arrays = [padded[clip], result[clip], self.weight, self.bias]
+            self.code.share(name, height, max(1, ROWS // width), arrays, [width, row_length, channels])
         return result.permute(0, 3, 1, 2)
 
 
@@ -116,11 +130,8 @@ class Maxima(Compiled):
         x = x.permute(0, 2, 3, 1).contiguous()
         result = self.code.result(clips, height // POOLED, 1, channels)
 
-        def rows(clip: int, start: int) -> None:
-            arrays, count = (x[clip], result[clip]), min(ROWS, height // POOLED - start)
-            self.code.functions["maxima"](*map(Tensor.data_ptr, arrays), start, count, channels)
-
-        self.code.share(rows, [(clip, start) for clip in range(clips) for start in range(0, height // POOLED, ROWS)])
+        for clip in range(clips):
+            self.code.share("maxima", height // POOLED, ROWS, [x[clip], result[clip]], [channels])
         return result.permute(0, 3, 1, 2)
 
 
@@ -139,16 +150,12 @@ class Products(Compiled):
     def __init__(self, conv: nn.Conv2d, weight: Tensor, bf16: bool):
         super().__init__()
         self.outputs, self.inputs = conv.weight.shape[:2]
-        self.suffix, self.words = ("_bf16", weight.shape[-2] // 2) if bf16 else ("", weight.shape[-2])
+        self.bf16, self.words = bf16, weight.shape[-2] // (2 if bf16 else 1)
+        self.products = "products" + "_bf16" * bf16  # the function for them
         if bf16:  # two inputs side by side
             weight = weight.unflatten(-2, (-1, 2)).transpose(-1, -2).bfloat16()
         self.register_buffer("weight", weight.contiguous())
         self.register_buffer("bias", conv.bias.detach().clone())
-
-    @property
-    def products(self) -> Callable[..., None]:
-        """The function for them."""
-        return self.code.functions["products" + self.suffix]
 
 
 class Convolution(Products):
@@ -188,77 +195,50 @@ class Convolution(Products):
         shared = self.weight.nbytes >= SHARED
         chunk = MOST_SHARED if shared else max(LEAST, CACHE // (4 * self.points * (self.words + self.outputs)))
         chunk = max(TILES, min(chunk, tiles + TILES - 1) // TILES * TILES)
-        steps = Steps(self, x, result, residual, Ending(self.places, pooling, residual is not None), columns, chunk)
-        chunks = [(clip, first, min(chunk, tiles - first)) for clip in range(clips) for first in range(0, tiles, chunk)]
-        if not shared:
-            self.code.share(steps.alone, chunks)
-        else:
-            for each in chunks:
-                steps.together(*each)
+        ending = Ending(self.places, pooling, residual is not None)
+        call = partial(self._together if shared else self._alone, ending, columns, tiles, chunk)
+        call(x, result, *([] if residual is None else [residual]))
         return result.permute(0, 3, 1, 2)
 
+    def _strides(self, chunk: int) -> tuple[int, int]:
+        """From point to point of tiles and of products.
 
-class Steps:
-    """The three steps of a convolution for a chunk of tiles of a clip."""
+        A line of the cache more, so that they don't lie a power of two apart, where they'd throw each other out.
+        """
+        return chunk * self.words + LANES, chunk * self.outputs + LANES
 
-    def __init__(self, conv: Convolution, x: Tensor, result: Tensor, residual: Tensor | None, ending, columns, chunk):
-        self.conv, self.x, self.result, self.residual = conv, x, result, residual
-        self.columns = columns
-        functions = conv.code.functions
-        self.inputs = functions[winograd_code.inputs_name(conv.places, conv.suffix != "")]
-        self.outputs = functions[ending.function]
-        # a line of the cache more, so that points don't lie a power of two apart, where they'd throw each other out
-        self.tiles_stride, self.stride = chunk * conv.words + LANES, chunk * conv.outputs + LANES
-
-    def alone(self, clip: int, first: int, count: int) -> None:
-        """All three, by the thread that calls."""
-        tiles, products = self._scratch()
-        self._inputs(tiles, clip, first, 0, count)
-        self._products(tiles, products, 0, self.conv.points, -(-count // TILES))
-        self._outputs(products, clip, first, 0, count)
-
-    def together(self, clip: int, first: int, count: int) -> None:
-        """Each step by all threads."""
-        conv, (tiles, products) = self.conv, self._scratch()
-        parts = [(at, min(TILES, count - at)) for at in range(0, count, TILES)]
-        conv.code.share(lambda at, some: self._inputs(tiles, clip, first, at, some), list(parts))
-        groups = len(parts)
-        conv.code.share(
-            lambda point: self._products(tiles, products, point, 1, groups),
-            [(point,) for point in range(conv.points)],
-        )
-        conv.code.share(lambda at, some: self._outputs(products, clip, first, at, some), parts)
-
-    def _scratch(self) -> tuple[int, int]:
-        conv = self.conv
-        return (
-            conv.code.scratch("tiles", conv.points * self.tiles_stride),
-            conv.code.scratch("products", conv.points * self.stride),
+    def _alone(self, ending: Ending, columns: int, tiles: int, chunk: int, x: Tensor, result: Tensor, *more: Tensor):
+        """All steps for a chunk of tiles by one thread."""
+        tiles_stride, stride = self._strides(chunk)
+        clips, *size = x.shape
+        chunks = -(-tiles // chunk)
+        zeros, nowhere = ("zeros", size[2]), ("nowhere", self.outputs)
+        between = ("tiles", self.points * tiles_stride), self.weight, ("products", self.points * stride)
+        self.code.share(
+            ending.convolution(self.bf16),
+            *(clips * chunks, 1),
+            [x, zeros, *between, result, self.bias, nowhere, *more],
+            [*(chunk, chunks, tiles, columns), *size, self.words, self.points, tiles_stride, *result.shape[1:], stride],
         )
 
-    def _inputs(self, tiles: int, clip: int, first: int, at: int, count: int) -> None:
-        _, height, width, channels = self.x.shape
-        zeros = self.conv.code.scratch("zeros", channels)
-        arrays = self.x[clip].data_ptr(), tiles + 4 * at * self.conv.words, zeros
-        self.inputs(*arrays, first + at, count, self.columns, height, width, channels, self.tiles_stride)
-
-    def _products(self, tiles: int, products: int, point: int, points: int, groups: int) -> None:
-        conv = self.conv
-        weights_stride = conv.words * conv.outputs
-        conv.products(
-            conv.weight.data_ptr() + 4 * point * weights_stride,
-            tiles + 4 * point * self.tiles_stride,
-            products + 4 * point * self.stride,
-            *(points, conv.outputs // PAIR, groups, conv.words // LANES, conv.outputs),
-            *(weights_stride, self.tiles_stride, self.stride),
+    def _together(self, ending: Ending, columns: int, tiles: int, chunk: int, x: Tensor, result: Tensor, *more: Tensor):
+        """Each step for a chunk of tiles by all threads."""
+        share, (tiles_stride, stride) = self.code.share, self._strides(chunk)
+        there, products = (
+            self.code.scratch(*each)
+            for each in (("tiles", self.points * tiles_stride), ("products", self.points * stride))
         )
-
-    def _outputs(self, products: int, clip: int, first: int, at: int, count: int) -> None:
-        _, height, width, channels = self.result.shape
-        nowhere = self.conv.code.scratch("nowhere", channels)
-        residual = () if self.residual is None else (self.residual[clip].data_ptr(),)
-        arrays = products + 4 * at * channels, self.result[clip].data_ptr(), self.conv.bias.data_ptr(), nowhere
-        self.outputs(*arrays, *residual, first + at, count, self.columns, height, width, channels, self.stride)
+        size, results_size = x.shape[1:], result.shape[1:]
+        zeros, nowhere = ("zeros", size[2]), ("nowhere", self.outputs)
+        inputs = winograd_code.inputs_name(self.places, self.bf16)
+        for clip, start in itertools.product(range(len(x)), range(0, tiles, chunk)):
+            count = min(chunk, tiles - start)
+            share(inputs, count, TILES, [x[clip], there, zeros], [start, columns, *size, tiles_stride])
+            numbers = [self.outputs // PAIR, -(-count // TILES), self.words // LANES, self.outputs]
+            strides = [self.words * self.outputs, tiles_stride, stride]
+            share(self.products, self.points, 1, [self.weight, there, products], numbers + strides)
+            arrays = [products, result[clip], self.bias, nowhere, *(each[clip] for each in more)]
+            share(ending.function, count, TILES, arrays, [start, columns, *results_size, stride])
 
 
 class Along(Products):
@@ -285,15 +265,10 @@ class Along(Products):
         tiles = wide.transpose(1, 2).contiguous()
         result = self.code.result(groups * TILES, self.outputs)
 
-        def products(pair: int) -> None:
-            self.products(
-                self.weight[pair].data_ptr(),
-                tiles.data_ptr(),
-                result.data_ptr() + 4 * pair * PAIR,
-                *(1, 1, groups, self.words // LANES, self.outputs, 0, 0, 0),
-            )
-
-        self.code.share(products, [(pair,) for pair in range(len(self.weight))])
+        # pairs of blocks of outputs are shared, as points are that have the same tiles
+        pairs, strides = len(self.weight), [self.words * PAIR, 0, PAIR]
+        numbers = [1, groups, self.words // LANES, self.outputs, *strides]
+        self.code.share(self.products, pairs, 1, [self.weight, tiles, result], numbers)
         result = result[:places].reshape(clips, height, self.outputs) + self.bias
         return result.transpose(1, 2)[..., None]
 

@@ -10,6 +10,9 @@ Arrays are float32, channels last: (rows, columns, channels). `LANES` channels a
 register of AVX-512 holds as many. Between the steps, ``tiles`` are (point, group of `TILES` tiles, block of `LANES`
 channels, tile, channel) and ``products`` (point, tile, channel), where a point is a place in a transformed tile.
 
+Every function does ``count`` parts of its work from the part ``first`` on. What is exported takes parts from a counter,
+until there are none: all threads call it with the same one.
+
 Functions with "bf16" in their names have tiles and weights in bf16, two channels where float32 has one, and sums in
 float32. They are for tiles of two places, which round as a convolution in bf16 does; with four, sums of numbers many
 times as large as their own would lose three more bits.
@@ -42,6 +45,7 @@ HALVES = ir.VectorType(ir.IntType(16), 2 * LANES)
 MULTIPLY_ADD, DOT = f"llvm.fma.v{LANES}f32", "llvm.x86.avx512bf16.dpbf16ps.512"
 ROUND, MAXIMUM = "llvm.x86.avx512bf16.cvtne2ps2bf16.512", f"llvm.maximum.v{LANES}f32"
 
+EXPORTED = "shared_"  # begins the name of what is exported of a function
 VERSION = files.digest(Path(__file__).read_text())  # of this code
 _ENGINES: list = []  # whose memory the machine code is in, for as long as the process lives
 
@@ -65,7 +69,14 @@ class Ending(NamedTuple):
     @property
     def function(self) -> str:
         """The name of the function that does it."""
-        return f"outputs{_by(self.places)}_pooled{_by(self.pooling)}" + "_residual" * self.residual
+        return f"outputs{self}"
+
+    def convolution(self, bf16: bool) -> str:
+        """The name of the function that does all steps up to it, a part being a chunk of tiles of a clip."""
+        return f"convolution{self}" + "_bf16" * bf16
+
+    def __str__(self) -> str:
+        return f"{_by(self.places)}_pooled{_by(self.pooling)}" + "_residual" * self.residual
 
 
 def _by(pair: tuple[int, int]) -> str:
@@ -88,26 +99,36 @@ ENDINGS = [
 ]
 FIRST_KERNELS = ((KERNEL, KERNEL), (1, 11))  # of convolutions of one channel
 POOLED = 4  # rows of which "maxima" takes the greatest
-INPUTS = "picture tiles zeros", "first count columns height width channels stride"
-PRODUCTS = "weights tiles products", "points pairs groups blocks outputs weights_stride tiles_stride stride"
-# functions: their arrays, and their numbers
-SIGNATURES = {
-    **{inputs_name(places, bf16=False): INPUTS for places in PLACES},
-    **{
-        ending.function: (
-            "products picture bias nowhere" + " residual" * ending.residual,
-            "first count columns height width channels stride",
-        )
-        for ending in ENDINGS
-    },
-    "products": PRODUCTS,
-    **{
-        f"first{_by(kernel)}": ("picture results weights bias", "first count width row_length channels")
-        for kernel in FIRST_KERNELS
-    },
-    "maxima": ("picture results", "first count channels"),
-}
-SIGNATURES_BF16 = {inputs_name((2, 2), bf16=True): INPUTS, "products_bf16": PRODUCTS}
+INPUTS = "picture tiles zeros", "start columns height width channels stride"
+PRODUCTS = "weights tiles products", "pairs groups blocks outputs weights_stride tiles_stride stride"
+OUTPUTS = "products picture bias nowhere", "start columns height width channels stride"
+CONVOLUTION = (
+    "picture zeros tiles weights products results bias nowhere",
+    "chunk chunks limit columns height width channels words points tiles_stride results_height results_width outputs "
+    "stride",
+)
+FIRST, MAXIMA = ("picture results weights bias", "width row_length channels"), ("picture results", "channels")
+
+
+def _signatures(bf16: bool) -> dict[str, tuple[str, str]]:
+    """Functions: their arrays, and their numbers after ``first`` and ``count``."""
+    functions = {
+        **{inputs_name(places, bf16): INPUTS for places in (((2, 2),) if bf16 else PLACES)},
+        "products" + "_bf16" * bf16: PRODUCTS,
+    }
+    for ending in ENDINGS:
+        more = " residual" * ending.residual
+        if not bf16:
+            functions[ending.function] = OUTPUTS[0] + more, OUTPUTS[1]
+        if not bf16 or ending.places == (2, 2):
+            functions[ending.convolution(bf16)] = CONVOLUTION[0] + more, CONVOLUTION[1]
+    if not bf16:
+        functions |= {f"first{_by(kernel)}": FIRST for kernel in FIRST_KERNELS} | {"maxima": MAXIMA}
+    return functions
+
+
+SIGNATURES = _signatures(bf16=False)
+SIGNATURES_BF16 = _signatures(bf16=True)
 
 
 class Function:
@@ -115,19 +136,44 @@ class Function:
 
     Args:
         module: that it belongs to.
-        name: its own.
-        signature: names of its arrays and of its numbers, which are attributes then.
+        name: of `SIGNATURES` or `SIGNATURES_BF16`; its arguments are attributes then.
     """
 
-    def __init__(self, module: ir.Module, name: str, signature: tuple[str, str]):
-        arrays, numbers = (text.split() for text in signature)
+    def __init__(self, module: ir.Module, name: str):
+        arrays, numbers = (text.split() for text in (SIGNATURES | SIGNATURES_BF16)[name])
+        numbers = ["first", "count", *numbers]
         kinds = [ARRAY] * len(arrays) + [INDEX] * len(numbers)
         self.module, self.function = module, ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.function.attributes.add("noinline")
         self.build = ir.IRBuilder(self.function.append_basic_block())
         for argument, called in zip(self.function.args, arrays + numbers, strict=True):
             setattr(self, called, argument)
             if argument.type is ARRAY:
                 argument.add_attribute("noalias")
+
+    def ready(self) -> None:
+        """End it, and export what takes its parts: a counter, how many there are, how many at a time, then arrays, ...
+
+        The arrays and numbers are its own, but for ``first`` and ``count``.
+        """
+        self.build.ret_void()
+        arrays = [argument.type for argument in self.function.args if argument.type is ARRAY]
+        numbers = [INDEX] * (len(self.function.args) - len(arrays) - 2)
+        kinds = [INDEX.as_pointer(), INDEX, INDEX, *arrays, *numbers]
+        shared = ir.Function(self.module, ir.FunctionType(ir.VoidType(), kinds), f"{EXPORTED}{self.function.name}")
+        counter, total, some, *given = shared.args
+        entry, take, work, end = (shared.append_basic_block() for _ in range(4))
+        build = ir.IRBuilder(entry)
+        build.branch(take)
+        build.position_at_end(take)
+        first = build.atomic_rmw("add", counter, some, "monotonic")
+        build.cbranch(build.icmp_signed("<", first, total), work, end)
+        build.position_at_end(work)
+        left = build.sub(total, first)
+        count = build.select(build.icmp_signed("<", left, some), left, some)
+        build.call(self.function, [*given[: len(arrays)], first, count, *given[len(arrays) :]])
+        build.branch(take)
+        ir.IRBuilder(end).ret_void()
 
     @contextmanager
     def loop(self, count: Value, carried: tuple[Value, ...] = ()) -> Iterator[tuple[Value, list[Value]]]:
@@ -274,13 +320,14 @@ def weight_matrices(places: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_inputs(module: ir.Module, places: tuple[int, int], bf16: bool) -> None:
-    """Tiles out of a picture: ``count`` from the tile ``first`` on, with zeros around the picture."""
+    """Tiles out of a picture, with zeros around it; the first tile in memory is the picture's tile ``start``."""
     matrices, together = _matrices(places, 1), 2 if bf16 else 1
-    to = Function(module, inputs_name(places, bf16), INPUTS)
+    to = Function(module, inputs_name(places, bf16))
     build = to.build
     row = build.sdiv(to.channels, INDEX(together))
-    with to.loop(to.count) as (number, _):
-        tile = build.add(to.first, number)
+    with to.loop(to.count) as (turn, _):
+        number = build.add(to.first, turn)
+        tile = build.add(to.start, number)
         pixels = to.pixels(tile, places, -1, tuple(map(len, matrices)), to.zeros, is_along(places))
         group, place = build.sdiv(number, INDEX(TILES)), build.srem(number, INDEX(TILES))
         target = to.at(to.tiles, (group, row, TILES), (place, LANES))
@@ -293,14 +340,15 @@ def _write_inputs(module: ir.Module, places: tuple[int, int], bf16: bool) -> Non
             there = to.at(target, (block, LANES * TILES))
             for point, vectors in enumerate(zip(*halves, strict=True)):
                 to.store(to.rounded(*vectors) if bf16 else vectors[0], to.at(there, (to.stride, point)))
-    build.ret_void()
+    to.ready()
 
 
 def _write_products(module: ir.Module, bf16: bool) -> None:
-    """Products of weights (point, pair of blocks, input, `PAIR`) and tiles, of ``pairs`` from those given on."""
-    to = Function(module, "products" + "_bf16" * bf16, PRODUCTS)
+    """Products of weights (point, pair of blocks, input, `PAIR`) and tiles, at ``count`` points."""
+    to = Function(module, "products" + "_bf16" * bf16)
     build, multiply_add = to.build, to.multiply_add_bf16 if bf16 else to.multiply_add
-    with to.loop(to.points) as (point, _), to.loop(to.pairs) as (pair, _):
+    with to.loop(to.count) as (turn, _), to.loop(to.pairs) as (pair, _):
+        point = build.add(to.first, turn)
         weights = to.at(to.weights, (point, to.weights_stride), (pair, to.blocks, LANES * PAIR))
         with to.loop(to.groups) as (group, _):
             tiles = to.at(to.tiles, (point, to.tiles_stride), (group, to.blocks, LANES * TILES))
@@ -318,22 +366,23 @@ def _write_products(module: ir.Module, bf16: bool) -> None:
             there = to.at(to.products, (point, to.stride), (group, to.outputs, TILES), (pair, PAIR))
             for place, total in enumerate(sums):
                 to.store(total, to.at(there, (to.outputs, place // 2), place % 2 * LANES))
-    build.ret_void()
+    to.ready()
 
 
 def _write_outputs(module: ir.Module, ending: Ending) -> None:
-    """A picture (height, width, channels) out of products: plus bias (and residual), ReLU, (and averages)."""
+    """A picture (height, width, channels) out of tiles' products: plus bias (and residual), ReLU, (and averages)."""
     matrices = _matrices(ending.places, 2)
     height, width = (matrix.shape[1] for matrix in matrices)
-    to = Function(module, ending.function, SIGNATURES[ending.function])
+    to = Function(module, ending.function)
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
     kept = tuple(places // pooling for places, pooling in zip(ending.places, ending.pooling, strict=True))
     averages = tuple(
         np.kron(np.eye(places), np.full((1, pooling), 1 / pooling))
         for places, pooling in zip(kept, ending.pooling, strict=True)
     )
-    with to.loop(to.count) as (number, _):
-        tile = build.add(to.first, number)
+    with to.loop(to.count) as (turn, _):
+        number = build.add(to.first, turn)
+        tile = build.add(to.start, number)
         pixels = to.pixels(tile, kept, 0, kept, to.nowhere, is_along(ending.places))
         source = to.at(to.products, (number, to.channels))
         if ending.residual:
@@ -357,7 +406,53 @@ def _write_outputs(module: ir.Module, ending: Ending) -> None:
             for line, places_of_line in zip(grid, pixels, strict=True):
                 for vector, pixel in zip(line, places_of_line, strict=True):
                     to.store(vector, to.at(pixel, here))
-    build.ret_void()
+    to.ready()
+
+
+def _write_convolution(module: ir.Module, ending: Ending, bf16: bool) -> None:
+    """All three steps for a chunk of tiles; a clip has so many ``chunks``, of ``limit`` tiles in all."""
+    to = Function(module, ending.convolution(bf16))
+    build = to.build
+    with to.loop(to.count) as (turn, _):
+        number = build.add(to.first, turn)
+        clip = build.sdiv(number, to.chunks)
+        start = to.times(build.srem(number, to.chunks), to.chunk)
+        left = build.sub(to.limit, start)
+        tiles = build.select(build.icmp_signed("<", left, to.chunk), left, to.chunk)
+        zero = INDEX(0)
+
+        def call(name: str, *arguments: Value) -> None:
+            build.call(module.globals[name], arguments)
+
+        picture = to.at(to.picture, (clip, to.height, to.width, to.channels))
+        size = to.height, to.width, to.channels
+        call(
+            inputs_name(ending.places, bf16),
+            picture,
+            to.tiles,
+            to.zeros,
+            zero,
+            tiles,
+            start,
+            to.columns,
+            *size,
+            to.tiles_stride,
+        )
+        groups = build.sdiv(build.add(tiles, INDEX(TILES - 1)), INDEX(TILES))
+        call(
+            "products" + "_bf16" * bf16,
+            *(to.weights, to.tiles, to.products, zero, to.points),
+            *(build.sdiv(to.outputs, INDEX(PAIR)), groups, build.sdiv(to.words, INDEX(LANES)), to.outputs),
+            *(to.times(to.words, to.outputs), to.tiles_stride, to.stride),
+        )
+        size = to.results_height, to.results_width, to.outputs
+        more = [to.at(to.residual, (clip, *size))] if ending.residual else []
+        call(
+            ending.function,
+            *(to.products, to.at(to.results, (clip, *size)), to.bias, to.nowhere, *more),
+            *(zero, tiles, start, to.columns, *size, to.stride),
+        )
+    to.ready()
 
 
 def _relu(build: ir.IRBuilder, vector: Value) -> Value:
@@ -370,8 +465,7 @@ def _write_first(module: ir.Module, kernel: tuple[int, int]) -> None:
 
     Each begins ``row_length`` further on in the picture than the one before.
     """
-    name = f"first{_by(kernel)}"
-    to, places = Function(module, name, SIGNATURES[name]), kernel[0] * kernel[1]
+    to, places = Function(module, f"first{_by(kernel)}"), kernel[0] * kernel[1]
     build, blocks = to.build, to.build.sdiv(to.channels, INDEX(LANES))
     with to.loop(blocks) as (block, _):
         weights = [to.load(to.at(to.weights, (block, LANES * places), LANES * place)) for place in range(places)]
@@ -386,12 +480,12 @@ def _write_first(module: ir.Module, kernel: tuple[int, int]) -> None:
                     pixel = to.at(rows[place // kernel[1]], column, place % kernel[1])
                     total = to.multiply_add(weight, to.spread(pixel), total)
                 to.store(_relu(build, total), to.at(results, (column, to.channels)))
-    build.ret_void()
+    to.ready()
 
 
 def _write_maxima(module: ir.Module) -> None:
     """The greatest of `POOLED` rows of a picture of one column: ``count`` rows of results from ``first``."""
-    to = Function(module, "maxima", SIGNATURES["maxima"])
+    to = Function(module, "maxima")
     blocks = to.build.sdiv(to.channels, INDEX(LANES))
     with to.loop(to.count) as (number, _), to.loop(blocks) as (block, _):
         row = to.build.add(to.first, number)
@@ -400,24 +494,25 @@ def _write_maxima(module: ir.Module) -> None:
         for other in others:
             first = to.call(MAXIMUM, VECTOR, first, other)
         to.store(first, to.at(to.results, (row, to.channels), (block, LANES)))
-    to.build.ret_void()
+    to.ready()
 
 
 def _module(bf16: bool) -> ir.Module:
     """All functions."""
     module = ir.Module("winograd")
     module.triple = binding.get_process_triple()
-    for places in PLACES:
-        _write_inputs(module, places, bf16=False)
-    for ending in ENDINGS:
-        _write_outputs(module, ending)
-    _write_products(module, bf16=False)
     for kernel in FIRST_KERNELS:
         _write_first(module, kernel)
     _write_maxima(module)
-    if bf16:
-        _write_inputs(module, (2, 2), bf16=True)
-        _write_products(module, bf16=True)
+    for ending in ENDINGS:
+        _write_outputs(module, ending)
+    for each in (False, True) if bf16 else (False,):
+        _write_products(module, each)
+        for places in ((2, 2),) if each else PLACES:
+            _write_inputs(module, places, each)
+        for ending in ENDINGS:
+            if not each or ending.places == (2, 2):
+                _write_convolution(module, ending, each)
     return module
 
 
@@ -432,6 +527,7 @@ def optimise(processor: str, features: str) -> tuple[binding.TargetMachine, bind
     target = binding.Target.from_triple(module.triple)
     machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
     parsed = binding.parse_assembly(str(module))
+    parsed.verify()
     passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(parsed, passes)
     return machine, parsed
@@ -439,7 +535,10 @@ def optimise(processor: str, features: str) -> tuple[binding.TargetMachine, bind
 
 @lru_cache(maxsize=1)
 def load(folder: Path) -> dict[str, Callable[..., None]]:
-    """The functions by name, which take arrays' addresses and then whole numbers; they let other threads work.
+    """The functions by name, as they share their parts among threads; they let other threads work.
+
+    They take the address of a counter that is zero at first, how many parts there are and how many are taken at a time,
+    then arrays' addresses and numbers as in `SIGNATURES`.
 
     Args:
         folder: where the machine code is kept for the next time.
@@ -463,6 +562,7 @@ def load(folder: Path) -> dict[str, Callable[..., None]]:
     signatures = SIGNATURES | (SIGNATURES_BF16 if "+avx512bf16" in host[1] else {})
     for name, (arrays, numbers) in signatures.items():
         kinds = [ctypes.c_void_p] * len(arrays.split()) + [ctypes.c_int64] * len(numbers.split())
-        functions[name] = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+        kinds = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *kinds]  # of the counter and what goes with it
+        functions[name] = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(EXPORTED + name))
     _ENGINES.append(engine)
     return functions
