@@ -45,9 +45,11 @@ FASTER = {
     "fp32": {
         **dict.fromkeys(("Cnn6", "LeeNet11", "LeeNet24", "DaiNet19"), ("openvino",)),
         **dict.fromkeys(("CNN", "DecisionLevel", "ResNet", "Wavegram"), ("winograd", "ncnn")),
-        "ResNet54": ("ncnn",),
     },
-    "bf16": {"Cnn6": ("openvino",), **dict.fromkeys(("CNN", "DecisionLevel", "Wavegram"), ("winograd",))},
+    "bf16": {
+        **dict.fromkeys(("Cnn6", "ResNet54"), ("openvino",)),
+        **dict.fromkeys(("CNN", "DecisionLevel", "ResNet", "Wavegram"), ("winograd",)),
+    },
 }
 ALLOWED = {"fp32": 1e-4, "bf16": 0.02}  # difference of probabilities between an engine and PyTorch in float32
 GET_FAST = "pip install 'pannslib[fast]', or make env in a checkout"

@@ -37,7 +37,7 @@ CACHE = 5 * 2**18  # bytes of tiles and of products that a thread works on at a 
 LEAST = 3 * TILES  # tiles of that at least, so that weights are read seldom
 SHARED = 2**24  # bytes of weights from which on the threads share each step, so that they are read once
 MOST_SHARED = 256  # tiles then
-RESULTS = 3  # that live at a time: what a residual block is given, and what its two convolutions give
+RESULTS = 4  # that live at a time: the shortcut of a residual block and what its three convolutions give
 ROWS = 2048  # of one channel that a thread works on at a time
 
 
@@ -159,46 +159,54 @@ class Products(Compiled):
 
 
 class Convolution(Products):
-    """A convolution, bias, ReLU: (batch, inputs, height, width) -> (batch, outputs, height, width).
+    """A convolution, bias and ReLU: (batch, inputs, height, width) -> (batch, outputs, height, width).
 
     Args:
-        conv: of 3 x 3 with as many inputs as are a multiple of `LANES`, or fewer, or of 3 samples; without stride, and
-            with outputs of `PAIR`. Along samples, the picture's width is 1.
+        conv: of 3 x 3, of 1 x 1 or of 3 samples, with outputs by `PAIR` and without stride. Along samples, the
+            picture's width is 1.
         bf16: whether to multiply in bf16 where that rounds no more than the convolution itself in bf16: by two places.
+        linear: whether to leave the ReLU out, which only convolutions of 1 x 1 can.
     """
 
-    def __init__(self, conv: nn.Conv2d | nn.Conv1d, bf16: bool = False):
+    def __init__(self, conv: nn.Conv2d | nn.Conv1d, bf16: bool = False, linear: bool = False):
         weight = F.pad(conv.weight, (0, 0) * (conv.weight.ndim - 2) + (0, -conv.in_channels % LANES))
         weight = weight if weight.ndim == 4 else weight[..., None]
-        places = (4, 1) if weight.shape[3] == 1 else (4, 4) if weight.numel() <= MOST_BY_FOUR else (2, 2)
+        by_four = (4, 4) if weight.numel() <= MOST_BY_FOUR else (2, 2)
+        places = {(1, 1): (1, 1), (KERNEL, 1): (4, 1), (KERNEL, KERNEL): by_four}[tuple(weight.shape[2:])]
         left, right = map(torch.from_numpy, winograd_code.weight_matrices(places))
         weight = (left @ weight.double() @ right.T).permute(2, 3, 0, 1)  # (row, column, output, input)
         inputs = weight.shape[3]
         weight = weight.flatten(0, 1).unflatten(1, (-1, PAIR)).transpose(2, 3).float()
         super().__init__(conv, weight, bf16 and places == (2, 2) and inputs % (2 * LANES) == 0)
         self.places, self.points, self.dilation = places, len(weight), conv.dilation[0]
-        self.missing = inputs - conv.in_channels
+        self.missing, self.linear = inputs - conv.in_channels, linear
 
     def forward(self, x: Tensor, pooling: tuple[int, int] = (1, 1), residual: Tensor | None = None) -> Tensor:
         """Give averages of ``pooling``, rows and columns (one of 1 x 1, 2 x 2, 2 x 1), or add ``residual`` before."""
         x = x.permute(0, 2, 3, 1)
         x = F.pad(x, (0, self.missing)) if self.missing else x.contiguous()
         clips, height, width, _ = x.shape
-        result = self.code.result(clips, height // pooling[0], width // pooling[1], self.outputs)
+        shape = clips, height // pooling[0], width // pooling[1], self.outputs
+        result = self.code.result(*shape)
+        if residual is not None:
+            residual = residual.permute(0, 2, 3, 1).contiguous()
+        if self.points == 1:  # where pixels are neighbours says nothing
+            x, result, residual = (
+                each if each is None else each.flatten(1, 2)[:, :, None] for each in (x, result, residual)
+            )
+            height, width = height * width, 1
         # along samples, those that a dilation leaves between two are neighbours in a row of tiles
         along = winograd_code.is_along(self.places)
         columns = self.dilation if along else -(-width // self.places[1])
         rows = -(-height // self.dilation) if along else height // pooling[0] * pooling[0]
         tiles = columns * -(-rows // self.places[0])
-        if residual is not None:
-            residual = residual.permute(0, 2, 3, 1).contiguous()
         shared = self.weight.nbytes >= SHARED
         chunk = MOST_SHARED if shared else max(LEAST, CACHE // (4 * self.points * (self.words + self.outputs)))
         chunk = max(TILES, min(chunk, tiles + TILES - 1) // TILES * TILES)
-        ending = Ending(self.places, pooling, residual is not None)
+        ending = Ending(self.places, pooling, residual is not None, self.linear)
         call = partial(self._together if shared else self._alone, ending, columns, tiles, chunk)
         call(x, result, *([] if residual is None else [residual]))
-        return result.permute(0, 3, 1, 2)
+        return result.view(shape).permute(0, 3, 1, 2)
 
     def _strides(self, chunk: int) -> tuple[int, int]:
         """From point to point of tiles and of products.
@@ -278,7 +286,7 @@ class Block(nn.Module):
 
     def __init__(self, block: ConvBlock, bf16: bool):
         super().__init__()
-        self.layers = nn.ModuleList(compiled(getattr(block, f"conv{index + 1}"), bf16) for index in range(block.depth))
+        self.layers = nn.ModuleList(compiled(conv, bf16) for conv in convolutions(block))
 
     def forward(self, x: Tensor, pooling: int = 1) -> Tensor:
         *before, last = self.layers
@@ -312,18 +320,29 @@ class Learned(nn.Module):
 
 
 class Residual(nn.Module):
-    """A `ResidualBlock` of two convolutions that are compiled."""
+    """A `ResidualBlock` whose convolutions are compiled."""
 
     def __init__(self, block: ResidualBlock, bf16: bool):
         super().__init__()
         self.pool, self.pooling, self.downsample = block.pool, block.pooling, block.downsample
-        self.first, self.second = compiled(block.conv1, bf16), compiled(block.conv2, bf16)
+        for index, layer in enumerate(self.downsample or ()):
+            if is_plain(layer, 1) and has_lanes(layer):
+                self.downsample[index] = Convolution(layer, linear=True)
+        self.layers = nn.ModuleList(compiled(conv, bf16) for conv in convolutions(block))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         if self.pool is not None:
             x = self.pool(x, self.pooling)
-        return self.second(self.first(x), residual=shortcut)
+        *before, last = self.layers
+        for layer in before:
+            x = layer(x)
+        return last(x, residual=shortcut)
+
+
+def convolutions(block: ConvBlock | ResidualBlock) -> list[nn.Module]:
+    """Those of a block, in their order."""
+    return [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
 
 
 def compiled(conv: nn.Conv2d, bf16: bool) -> Compiled:
@@ -333,7 +352,8 @@ def compiled(conv: nn.Conv2d, bf16: bool) -> Compiled:
 
 def can_take(conv: nn.Module) -> bool:
     """Whether `compiled` has such a convolution."""
-    return is_plain(conv, KERNEL) and (conv.in_channels == 1 or has_lanes(conv)) and conv.out_channels % PAIR == 0
+    is_first = is_plain(conv, KERNEL) and conv.in_channels == 1 and conv.out_channels % PAIR == 0
+    return is_first or ((is_plain(conv, KERNEL) or is_plain(conv, 1)) and has_lanes(conv))
 
 
 def has_lanes(conv: nn.Conv2d) -> bool:
@@ -344,16 +364,14 @@ def has_lanes(conv: nn.Conv2d) -> bool:
 def compile_blocks(model: nn.Module, bf16: bool) -> None:
     """Put compiled blocks where the convolutions of a folded model are such."""
     for name, block in list(model.named_modules()):
-        if isinstance(block, ConvBlock):
-            convolutions = [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
-            if block.depth > 1 and all(map(can_take, convolutions)):
-                replace(model, name, partial(Block, bf16=bf16))
-        elif isinstance(block, ResidualBlock) and block.depth == 2 and can_take(block.conv1) and can_take(block.conv2):
-            replace(model, name, partial(Residual, bf16=bf16))
+        kind = Block if isinstance(block, ConvBlock) else Residual if isinstance(block, ResidualBlock) else None
+        if kind is not None:
+            if block.depth > 1 and all(map(can_take, convolutions(block))):
+                replace(model, name, partial(kind, bf16=bf16))
         elif isinstance(block, TwoBands):
-            for index, convolutions in enumerate(block.layers):
-                if all(map(has_lanes, convolutions)):
-                    block.layers[index] = nn.ModuleList(Along(conv, bf16) for conv in convolutions)
+            for index, layer in enumerate(block.layers):
+                if all(map(has_lanes, layer)):
+                    block.layers[index] = nn.ModuleList(Along(conv, bf16) for conv in layer)
 
 
 def graph_of(model: PannsModel, precision: str = "fp32") -> Graph:

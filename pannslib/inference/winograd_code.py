@@ -35,8 +35,9 @@ from pannslib.inference.rearranging import winograd_matrices
 
 LANES, TILES, KERNEL = 16, 11, 3
 PAIR = 2 * LANES  # output channels that a product computes together: for `TILES` tiles, in 22 of 32 vector registers
-# (rows, columns) that a tile gives; one column: of a convolution along rows alone, whose dilation is the columns
-PLACES = ((4, 4), (2, 2), (4, 1))
+# (rows, columns) that a tile gives; one column: of a convolution along rows alone, whose dilation is the columns; one
+# pixel: of a convolution of 1 x 1, which is a product of matrices and nothing else
+PLACES = ((4, 4), (2, 2), (4, 1), (1, 1))
 
 FLOAT, INDEX, ARRAY = ir.FloatType(), ir.IntType(64), ir.FloatType().as_pointer()
 VECTOR, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES)
@@ -60,11 +61,13 @@ class Ending(NamedTuple):
         places: that a tile gives, of `PLACES`.
         pooling: (rows, columns) of which averages are taken.
         residual: whether another picture is added before the ReLU.
+        linear: whether there is no ReLU.
     """
 
     places: tuple[int, int]
     pooling: tuple[int, int] = (1, 1)
     residual: bool = False
+    linear: bool = False
 
     @property
     def function(self) -> str:
@@ -76,7 +79,8 @@ class Ending(NamedTuple):
         return f"convolution{self}" + "_bf16" * bf16
 
     def __str__(self) -> str:
-        return f"{_by(self.places)}_pooled{_by(self.pooling)}" + "_residual" * self.residual
+        more = "_residual" * self.residual + "_linear" * self.linear
+        return f"{_by(self.places)}_pooled{_by(self.pooling)}{more}"
 
 
 def _by(pair: tuple[int, int]) -> str:
@@ -84,7 +88,7 @@ def _by(pair: tuple[int, int]) -> str:
 
 
 def is_along(places: tuple[int, int]) -> bool:
-    """Whether tiles for such places are of a convolution along rows alone."""
+    """Whether tiles for such places are of pictures of one column."""
     return places[1] == 1
 
 
@@ -96,6 +100,7 @@ def inputs_name(places: tuple[int, int], bf16: bool) -> str:
 ENDINGS = [
     *(Ending(places, *rest) for places in ((4, 4), (2, 2)) for rest in (((1, 1),), ((2, 2),), ((1, 1), True))),
     *(Ending((4, 4), (2, 1)), Ending((4, 1))),
+    *(Ending((1, 1)), Ending((1, 1), residual=True), Ending((1, 1), linear=True)),
 ]
 FIRST_KERNELS = ((KERNEL, KERNEL), (1, 11))  # of convolutions of one channel
 POOLED = 4  # rows of which "maxima" takes the greatest
@@ -322,13 +327,14 @@ def weight_matrices(places: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _write_inputs(module: ir.Module, places: tuple[int, int], bf16: bool) -> None:
     """Tiles out of a picture, with zeros around it; the first tile in memory is the picture's tile ``start``."""
     matrices, together = _matrices(places, 1), 2 if bf16 else 1
+    offset = 0 if places == (1, 1) else -(KERNEL // 2)
     to = Function(module, inputs_name(places, bf16))
     build = to.build
     row = build.sdiv(to.channels, INDEX(together))
     with to.loop(to.count) as (turn, _):
         number = build.add(to.first, turn)
         tile = build.add(to.start, number)
-        pixels = to.pixels(tile, places, -1, tuple(map(len, matrices)), to.zeros, is_along(places))
+        pixels = to.pixels(tile, places, offset, tuple(map(len, matrices)), to.zeros, is_along(places))
         group, place = build.sdiv(number, INDEX(TILES)), build.srem(number, INDEX(TILES))
         target = to.at(to.tiles, (group, row, TILES), (place, LANES))
         with to.loop(build.sdiv(row, INDEX(LANES))) as (block, _):
@@ -401,7 +407,8 @@ def _write_outputs(module: ir.Module, ending: Ending) -> None:
                     [build.fadd(vector, to.load(to.at(other, here))) for vector, other in zip(*lines, strict=True)]
                     for lines in zip(grid, others, strict=True)
                 ]
-            grid = [[_relu(build, vector) for vector in line] for line in grid]
+            if not ending.linear:
+                grid = [[_relu(build, vector) for vector in line] for line in grid]
             grid = to.transformed(averages, grid)
             for line, places_of_line in zip(grid, pixels, strict=True):
                 for vector, pixel in zip(line, places_of_line, strict=True):

@@ -169,7 +169,7 @@ def test_the_fastest_engine_goes_with_the_architecture():
     compiled = ("winograd",) if engines.can_run("winograd") else ()
     assert engines.fastest("cpu", "fp32", "Cnn14") == (*compiled, "ncnn", "onnxruntime", "openvino", "folded")
     assert engines.fastest("cpu", "fp32", "ResNet38")[: len(compiled) + 1] == (*compiled, "ncnn")
-    assert engines.fastest("cpu", "fp32", "ResNet54")[0] == "ncnn"
+    assert engines.fastest("cpu", "bf16", "ResNet54")[0] == "openvino"
     assert engines.fastest("cpu", "fp32", "Cnn6")[0] == "openvino"  # of the same family, but 5 x 5
     assert engines.fastest("cpu", "fp32", "MobileNetV1")[0] == "onnxruntime"
     assert engines.fastest("cpu", "fp32", "LeeNet24") == ("openvino", "onnxruntime", "folded")

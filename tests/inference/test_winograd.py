@@ -97,6 +97,17 @@ def test_channels_that_fill_no_block(inputs, code):
     torch.testing.assert_close(compiled(Convolution, conv, code)(x), F.relu(conv(x)), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (130, 4)])
+def test_a_convolution_of_1_x_1(size, residual, code):
+    conv, x = convolution(48, 64, (1, 1)), random(2, 48, *size)
+    more = random(2, 64, *size) if residual else torch.zeros(2, 64, *size)
+    given = compiled(Convolution, conv, code)(x, residual=more if residual else None)
+    torch.testing.assert_close(given, F.relu(conv(x) + more), atol=1e-5, rtol=1e-5)
+    if not residual:
+        torch.testing.assert_close(compiled(Convolution, conv, code, linear=True)(x), conv(x), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dilation", [1, 2, 5])
 @pytest.mark.parametrize("samples", [1, 2, 7, 64, 997])
 def test_a_convolution_of_samples(samples, dilation, code):
@@ -184,13 +195,17 @@ def test_what_is_no_number_stays_so(code):
     [
         ("Cnn10", 8),
         ("Cnn14_DecisionLevelAtt", 16),
-        ("ResNet22", 24),
+        ("ResNet22", 27),
+        ("ResNet54", 60),
         ("Wavegram_Cnn14", 28),
         ("Wavegram_Logmel_Cnn14", 28),
     ],
 )
 def test_a_network_gives_the_same_at_other_batches_and_lengths(name, layers, tmp_path):
-    """Blocks on two bands have three convolutions along time for each of theirs; a Wavegram takes twelve layers."""
+    """Blocks on two bands have three convolutions along time for each of theirs; a Wavegram takes twelve layers.
+
+    Stages of a ResNet begin with a convolution of 1 x 1 on the shortcut.
+    """
     torch.manual_seed(0)
     model = models.create_model(name, classes=5, width=0.5).eval()
     graph = winograd.graph_of(model)
