@@ -9,6 +9,7 @@ the second saves half of CNN6's time in float32, the others a quarter of CNN14's
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def _use_two_bands(model: PannsModel) -> None:
         convolutions = [getattr(block, f"conv{index}") for index in range(1, getattr(block, "depth", 0) + 1)]
         return isinstance(block, ConvBlock) and all(is_plain(conv, 3) for conv in convolutions)
 
-    for name, bands in _bands_seen(model, is_wanted).items():
+    for name, bands in bands_seen(model, is_wanted, partial(_hear, model)).items():
         if bands == 2:
             replace(model, name, TwoBands)
 
@@ -96,13 +97,13 @@ def _turn(model: PannsModel) -> None:
             return False
         return conv.groups == 1 and conv.kernel_size != (1, 1) and conv.padding_mode == "zeros"
 
-    for name, bands in _bands_seen(model, is_wanted).items():
+    for name, bands in bands_seen(model, is_wanted, partial(_hear, model)).items():
         if bands <= MOST_BANDS:
             replace(model, name, Turned)
 
 
-def _bands_seen(model: PannsModel, is_wanted: Callable[[nn.Module], bool]) -> dict[str, int]:
-    """How many bands modules see, by name: a short clip tells."""
+def bands_seen(model: nn.Module, is_wanted: Callable[[nn.Module], bool], hear: Callable[[], object]) -> dict[str, int]:
+    """How many bands modules see, by name, when ``hear`` has the model compute something."""
     seen: dict[str, int] = {}
     hooks = [
         module.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0].shape[3]}))
@@ -110,13 +111,18 @@ def _bands_seen(model: PannsModel, is_wanted: Callable[[nn.Module], bool]) -> di
         if is_wanted(module)
     ]
     if hooks:
-        model(torch.zeros(1, max(model.least_samples, model.sample_rate)))
+        hear()
     for hook in hooks:
         hook.remove()
     return seen
 
 
-def replace(model: PannsModel, name: str, by: Callable[[nn.Module], nn.Module]) -> None:
+def _hear(model: PannsModel) -> None:
+    """Compute a short clip."""
+    model(torch.zeros(1, max(model.least_samples, model.sample_rate)))
+
+
+def replace(model: nn.Module, name: str, by: Callable[[nn.Module], nn.Module]) -> None:
     """Put what ``by`` makes of the module of this name in its place."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, by(model.get_submodule(name)))

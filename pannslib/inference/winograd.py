@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pannslib import files
-from pannslib.inference import winograd_code
+from pannslib.inference import graphs, winograd_code
 from pannslib.inference.graphs import Graph
-from pannslib.inference.rearranging import TwoBands, is_plain, replace
+from pannslib.inference.rearranging import TwoBands, bands_seen, is_plain, replace
 from pannslib.inference.threads import in_parallel
 from pannslib.inference.winograd_code import KERNEL, LANES, PAIR, POOLED, TILES, Ending
 from pannslib.models.base import PannsModel
@@ -31,8 +31,9 @@ from pannslib.models.wavegram import Wavegram
 
 # of this code and the other, by which it is given how weights lie in memory
 VERSION = files.digest([winograd_code.VERSION, Path(__file__).read_text()])
-# four places along an axis at a time multiply least often, and need four times the weights; two places 1.8 times
-MOST_BY_FOUR = KERNEL**2 * 512**2
+# four places along an axis at a time multiply least often, and need four times the weights; two places 1.8 times, and
+# are for the largest and for pictures so narrow that reading the weights counts
+MOST_BY_FOUR, NARROW = KERNEL**2 * 512**2, 4
 CACHE = 5 * 2**18  # bytes of tiles and of products that a thread works on at a time
 LEAST = 3 * TILES  # tiles of that at least, so that weights are read seldom
 SHARED = 2**24  # bytes of weights from which on the threads share each step, so that they are read once
@@ -166,12 +167,14 @@ class Convolution(Products):
             picture's width is 1.
         bf16: whether to multiply in bf16 where that rounds no more than the convolution itself in bf16: by two places.
         linear: whether to leave the ReLU out, which only convolutions of 1 x 1 can.
+        bands: the width of pictures as it will be, where that is known.
     """
 
-    def __init__(self, conv: nn.Conv2d | nn.Conv1d, bf16: bool = False, linear: bool = False):
+    def __init__(self, conv: nn.Conv2d | nn.Conv1d, bf16: bool = False, linear: bool = False, bands: int | None = None):
         weight = F.pad(conv.weight, (0, 0) * (conv.weight.ndim - 2) + (0, -conv.in_channels % LANES))
         weight = weight if weight.ndim == 4 else weight[..., None]
-        by_four = (4, 4) if weight.numel() <= MOST_BY_FOUR else (2, 2)
+        is_narrow = bands is not None and bands <= NARROW
+        by_four = (2, 2) if is_narrow or weight.numel() > MOST_BY_FOUR else (4, 4)
         places = {(1, 1): (1, 1), (KERNEL, 1): (4, 1), (KERNEL, KERNEL): by_four}[tuple(weight.shape[2:])]
         left, right = map(torch.from_numpy, winograd_code.weight_matrices(places))
         weight = (left @ weight.double() @ right.T).permute(2, 3, 0, 1)  # (row, column, output, input)
@@ -284,9 +287,9 @@ class Along(Products):
 class Block(nn.Module):
     """A `ConvBlock` whose convolutions are compiled."""
 
-    def __init__(self, block: ConvBlock, bf16: bool):
+    def __init__(self, block: ConvBlock, bf16: bool, bands: int):
         super().__init__()
-        self.layers = nn.ModuleList(compiled(conv, bf16) for conv in convolutions(block))
+        self.layers = nn.ModuleList(compiled(conv, bf16, bands) for conv in convolutions(block))
 
     def forward(self, x: Tensor, pooling: int = 1) -> Tensor:
         *before, last = self.layers
@@ -322,13 +325,14 @@ class Learned(nn.Module):
 class Residual(nn.Module):
     """A `ResidualBlock` whose convolutions are compiled."""
 
-    def __init__(self, block: ResidualBlock, bf16: bool):
+    def __init__(self, block: ResidualBlock, bf16: bool, bands: int):
         super().__init__()
         self.pool, self.pooling, self.downsample = block.pool, block.pooling, block.downsample
         for index, layer in enumerate(self.downsample or ()):
             if is_plain(layer, 1) and has_lanes(layer):
                 self.downsample[index] = Convolution(layer, linear=True)
-        self.layers = nn.ModuleList(compiled(conv, bf16) for conv in convolutions(block))
+        bands //= 1 if self.pool is None else 2
+        self.layers = nn.ModuleList(compiled(conv, bf16, bands) for conv in convolutions(block))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -345,9 +349,9 @@ def convolutions(block: ConvBlock | ResidualBlock) -> list[nn.Module]:
     return [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
 
 
-def compiled(conv: nn.Conv2d, bf16: bool) -> Compiled:
+def compiled(conv: nn.Conv2d, bf16: bool, bands: int) -> Compiled:
     """A folded convolution and the ReLU that follows, as `winograd_code` has it."""
-    return First(conv) if conv.in_channels == 1 else Convolution(conv, bf16)
+    return First(conv) if conv.in_channels == 1 else Convolution(conv, bf16, bands=bands)
 
 
 def can_take(conv: nn.Module) -> bool:
@@ -361,13 +365,19 @@ def has_lanes(conv: nn.Conv2d) -> bool:
     return conv.in_channels % LANES == 0 and conv.out_channels % PAIR == 0
 
 
-def compile_blocks(model: nn.Module, bf16: bool) -> None:
-    """Put compiled blocks where the convolutions of a folded model are such."""
-    for name, block in list(model.named_modules()):
-        kind = Block if isinstance(block, ConvBlock) else Residual if isinstance(block, ResidualBlock) else None
-        if kind is not None:
+def compile_blocks(graph: Graph, bf16: bool, bands: dict[str, int]) -> None:
+    """Put compiled blocks where the convolutions of a graph's folded model are such.
+
+    Args:
+        graph: that changes.
+        bf16: see `Convolution`.
+        bands: that blocks see, by name.
+    """
+    for name, block in list(graph.named_modules()):
+        if name in bands:
+            kind = Block if isinstance(block, ConvBlock) else Residual
             if block.depth > 1 and all(map(can_take, convolutions(block))):
-                replace(model, name, partial(kind, bf16=bf16))
+                replace(graph, name, partial(kind, bf16=bf16, bands=bands[name]))
         elif isinstance(block, TwoBands):
             for index, layer in enumerate(block.layers):
                 if all(map(has_lanes, layer)):
@@ -379,8 +389,12 @@ def graph_of(model: PannsModel, precision: str = "fp32") -> Graph:
 
     The others are as fast in float32, by tiles that multiply less often.
     """
-    graph = Graph(model, whole=False, rearranged=("two_bands",)).eval()
-    compile_blocks(graph, precision == "bf16")
+    graph, (example, _) = graphs.trace(model, whole=False, batch=1, rearranged=("two_bands",))
+
+    def is_block(module: nn.Module) -> bool:
+        return isinstance(module, ConvBlock | ResidualBlock) and isinstance(module.conv1, nn.Conv2d)
+
+    compile_blocks(graph, precision == "bf16", bands_seen(graph, is_block, lambda: graph(*example)))
     if isinstance(graph.model, Wavegram) and all(
         conv.out_channels % PAIR == 0
         for name, conv in graph.model.named_modules()

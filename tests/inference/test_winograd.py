@@ -197,7 +197,7 @@ def test_what_is_no_number_stays_so(code):
         ("Cnn14_DecisionLevelAtt", 16),
         ("ResNet22", 27),
         ("ResNet54", 60),
-        ("Wavegram_Cnn14", 28),
+        ("Wavegram_Cnn14", 26),
         ("Wavegram_Logmel_Cnn14", 28),
     ],
 )
