@@ -159,16 +159,20 @@ def draw_cost(table: pd.DataFrame, path: Path) -> None:
 
 def draw(table: pd.DataFrame, path: Path) -> None:
     """Clips per second of each model, a bar an engine."""
+    import matplotlib
     import matplotlib.pyplot as plt
 
     table = table.assign(way=table["engine"] + ", " + table["precision"])
     wide = table.pivot(index="model", columns="way", values="clips_per_second")
     wide = wide.loc[list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["way"]))]
     height = 1.2 + 0.14 * wide.size
-    axes = wide.iloc[::-1].plot.barh(figsize=(7, height), width=0.85, logx=True)
+    # the first way on top, as in the legend; ten colours wouldn't be enough
+    shown = wide.iloc[::-1, ::-1]
+    colours = matplotlib.colormaps["tab20"].colors[: len(wide.columns)]
+    axes = shown.plot.barh(figsize=(7, height), width=0.85, logx=True, color=colours[::-1])
     axes.set_xlabel("clips of 10 s per second (computed on this machine, random weights)")
     axes.set_ylabel("")
-    axes.legend(title="engine, precision", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(title="engine, precision", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
     axes.figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(axes.figure)
 
