@@ -2,7 +2,7 @@
 
 | runtime | its graph | precisions | fast at |
 |---|---|---|---|
-| "winograd" | PyTorch's, with machine code in it (`winograd`) | fp32, bf16 | CNNs, ResNets, Wavegrams: 3 x 3 convolutions |
+| "winograd" | PyTorch's, with machine code in it (`winograd`) | fp32, bf16 | 3 x 3 convolutions of many channels |
 | "ncnn" | its own, made by pnnx | fp32 | 3 x 3 convolutions, by Winograd's method too |
 | "onnxruntime" | ONNX | fp32 | 1 x 1 convolutions |
 | "openvino" | ONNX, rearranged (`rearranging`) | fp32, bf16 | everything else |

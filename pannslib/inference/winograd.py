@@ -1,7 +1,7 @@
 """A network whose convolutions are computed by `winograd_code`, and the rest of it by PyTorch.
 
-Those of `ConvBlock` and `ResidualBlock` on pictures are, and of a Wavegram those along samples. In bf16 it is those with
-so many weights that reading them takes the time, which is half of CNN14's; they sum in float32.
+Those of `ConvBlock` and `ResidualBlock` on pictures are, and of a Wavegram those along samples. In bf16, those are that
+have so many weights that reading them takes the time; they sum in float32.
 
 What a convolution gives is channels last in memory, and lies where that of an earlier one lay: new memory for each
 would take as long as to compute it, in a virtual machine. Convolution, bias, ReLU and pooling go to memory once.
