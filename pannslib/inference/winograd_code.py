@@ -22,6 +22,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -540,6 +541,12 @@ def optimise(processor: str, features: str) -> tuple[binding.TargetMachine, bind
     return machine, parsed
 
 
+def _whole(path: Path) -> bytes | None:
+    """The machine code in a file after its SHA-256; None where it isn't there or is damaged, which would crash."""
+    kept = path.read_bytes() if path.is_file() else b""
+    return kept[32:] if sha256(kept[32:]).digest() == kept[:32] else None
+
+
 @lru_cache(maxsize=1)
 def load(folder: Path) -> dict[str, Callable[..., None]]:
     """The functions by name, as they share their parts among threads; they let other threads work.
@@ -554,16 +561,18 @@ def load(folder: Path) -> dict[str, Callable[..., None]]:
     binding.initialize_native_asmprinter()
     host = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     path = folder / f"winograd-{files.digest([*host, llvmlite.__version__, VERSION])}.o"
-    if not path.is_file():
+    code = _whole(path)
+    if code is None:
         for old in folder.glob("winograd-*.o"):
             old.unlink(missing_ok=True)
+        machine, module = optimise(*host)
+        code = machine.emit_object(module)
         with files.replacing(path) as temporary:
-            machine, module = optimise(*host)
-            temporary.write_bytes(machine.emit_object(module))
+            temporary.write_bytes(sha256(code).digest() + code)
     empty = binding.parse_assembly("")
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(empty, machine)
-    engine.add_object_file(binding.ObjectFileRef.from_path(str(path)))
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     functions: dict[str, Callable[..., None]] = {}
     signatures = SIGNATURES | (SIGNATURES_BF16 if "+avx512bf16" in host[1] else {})

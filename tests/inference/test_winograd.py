@@ -247,6 +247,20 @@ def test_the_machine_code_is_kept(tmp_path):
     assert kept.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("damage", [lambda code: b"", lambda code: code[:-4096], lambda code: bytes(len(code))])
+def test_damaged_machine_code_is_made_anew(damage, tmp_path):
+    """It would crash the process."""
+    winograd_code.load.cache_clear()
+    Code(tmp_path)
+    (kept,) = tmp_path.glob("*.o")
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    winograd_code.load.cache_clear()
+    conv, x = convolution(32, 32), random(1, 32, 9, 6)
+    torch.testing.assert_close(compiled(Convolution, conv, Code(tmp_path))(x), F.relu(conv(x)), atol=1e-4, rtol=1e-4)
+    assert kept.read_bytes() == whole
+
+
 def test_weights_of_another_version_are_not_used(monkeypatch, tmp_path, capfd):
     """Machine code doesn't see that they lie in another order."""
     model = small("Cnn10")
