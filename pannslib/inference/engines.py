@@ -155,7 +155,7 @@ def _wanted(device: str, precision: str, settings: PannsModel) -> tuple[str, ...
     Machine code is for channels by 32, and where of 64 mel bins two bands are left for the last block; with more bands
     its weights would be too many, with one they'd meet padding for the most part.
     """
-    is_suited = round(64 * settings.width) % 32 == 0 and settings.front_end.mel_bins == 64
+    is_suited = 64 * settings.width % 32 == 0 and settings.front_end.mel_bins == 64
     names = fastest(device, precision, settings.name)
     return tuple(name for name in names if is_suited or name != "winograd")
 

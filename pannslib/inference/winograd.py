@@ -32,7 +32,7 @@ from pannslib.models.layers import ConvBlock
 from pannslib.models.residual import ResidualBlock
 from pannslib.models.wavegram import Wavegram
 
-# of this code and the other, by which it is given how weights lie in memory
+# of this code and `winograd_code`, which together decide how weights lie in memory
 VERSION = files.digest([winograd_code.VERSION, Path(__file__).read_text()])
 # four places along an axis at a time multiply least often, and need four times the weights; two places 1.8 times, and
 # are for the largest and for pictures so narrow that reading the weights counts
@@ -46,6 +46,7 @@ ROWS = 2048  # of one channel that a thread works on at a time
 
 
 Array = Tensor | int | tuple[str, int]
+_ALONE = threading.Lock()
 
 
 class Code:
@@ -75,7 +76,7 @@ class Code:
         return array if isinstance(array, int) else array.data_ptr()
 
     def scratch(self, name: str, numbers: int) -> int:
-        """The address of memory for so many numbers, which a thread has for itself; what is there is finite."""
+        """The address of memory for so many numbers, which a thread has for itself: zeros, until something is there."""
         kept = getattr(self.memory, name, None)
         if kept is None or len(kept) < numbers:
             kept = torch.zeros(numbers)
@@ -196,7 +197,7 @@ class Convolution(Products):
         result = self.code.result(*shape)
         if residual is not None:
             residual = residual.permute(0, 2, 3, 1).contiguous()
-        if self.points == 1:  # where pixels are neighbours says nothing
+        if self.points == 1:  # which pixels are neighbours doesn't matter
             x, result, residual = (
                 each if each is None else each.flatten(1, 2)[:, :, None] for each in (x, result, residual)
             )
@@ -427,12 +428,13 @@ def write(model: PannsModel, path: Path, precision: str) -> None:
 @contextmanager
 def alone() -> Iterator[None]:
     """Let PyTorch work without threads of its own, which would wait by spinning when others need the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with _ALONE:  # one at a time, or the second would remember one thread
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def load(path: Path) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:

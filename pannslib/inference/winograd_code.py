@@ -32,6 +32,7 @@ import numpy as np
 from llvmlite import binding, ir
 
 from pannslib import files
+from pannslib.inference import rearranging
 from pannslib.inference.rearranging import winograd_matrices
 
 LANES, TILES, KERNEL = 16, 11, 3
@@ -48,7 +49,7 @@ MULTIPLY_ADD, DOT = f"llvm.fma.v{LANES}f32", "llvm.x86.avx512bf16.dpbf16ps.512"
 ROUND, MAXIMUM = "llvm.x86.avx512bf16.cvtne2ps2bf16.512", f"llvm.maximum.v{LANES}f32"
 
 EXPORTED = "shared_"  # begins the name of what is exported of a function
-VERSION = files.digest(Path(__file__).read_text())  # of this code
+VERSION = files.digest([Path(path).read_text() for path in (__file__, rearranging.__file__)])  # of what is compiled
 _ENGINES: list = []  # whose memory the machine code is in, for as long as the process lives
 
 Value = ir.Value
@@ -542,7 +543,7 @@ def optimise(processor: str, features: str) -> tuple[binding.TargetMachine, bind
 
 
 def _whole(path: Path) -> bytes | None:
-    """The machine code in a file after its SHA-256; None where it isn't there or is damaged, which would crash."""
+    """The machine code in a file after its SHA-256; None where it isn't there or is damaged: LLVM would crash on it."""
     kept = path.read_bytes() if path.is_file() else b""
     return kept[32:] if sha256(kept[32:]).digest() == kept[:32] else None
 

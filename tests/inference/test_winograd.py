@@ -285,6 +285,7 @@ def test_it_is_chosen_for_channels_and_mel_bins_that_suit(monkeypatch):
         for name in ("Cnn10", "Cnn14", "Cnn14_mel128", "Cnn14_mel32", "ResNet38")
         for width in (1.0, 0.5, 0.25)
     }
+    assert engines.choose(models.registry.skeleton("Cnn14", width=0.495), "cpu", "fp32") == "ncnn"  # 32, 63, 127
     suited = {(name, width) for name in ("Cnn10", "Cnn14", "ResNet38") for width in (1.0, 0.5)}
     assert {key for key, engine in chosen.items() if engine == "winograd"} == suited
     assert set(chosen.values()) == {"winograd", "ncnn"}
