@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pannslib.models.base import PannsModel
 from pannslib.models.layers import ConvBlock
+from pannslib.models.residual import ResidualBlock
 
 TILE = 4  # places along an axis that are computed together
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # where Winograd's polynomials are taken, besides infinity; the first of them
@@ -46,9 +47,7 @@ class TwoBands(nn.Module):
 
     def __init__(self, block: ConvBlock):
         super().__init__()
-        self.layers = nn.ModuleList(
-            self._columns(getattr(block, f"conv{index}")) for index in range(1, block.depth + 1)
-        )
+        self.layers = nn.ModuleList(map(self._columns, convolutions(block)))
 
     @staticmethod
     def _columns(conv: nn.Conv2d) -> nn.ModuleList:
@@ -69,8 +68,7 @@ def _use_two_bands(model: PannsModel) -> None:
     """Put `TwoBands` where a folded block of 3 x 3 convolutions sees two bands."""
 
     def is_wanted(block: nn.Module) -> bool:
-        convolutions = [getattr(block, f"conv{index}") for index in range(1, getattr(block, "depth", 0) + 1)]
-        return isinstance(block, ConvBlock) and all(is_plain(conv, 3) for conv in convolutions)
+        return isinstance(block, ConvBlock) and all(is_plain(conv, 3) for conv in convolutions(block))
 
     for name, bands in bands_seen(model, is_wanted, partial(_hear, model)).items():
         if bands == 2:
@@ -126,6 +124,11 @@ def replace(model: nn.Module, name: str, by: Callable[[nn.Module], nn.Module]) -
     """Put what ``by`` makes of the module of this name in its place."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, by(model.get_submodule(name)))
+
+
+def convolutions(block: ConvBlock | ResidualBlock) -> list[nn.Module]:
+    """Those of a block, in their order."""
+    return [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
 
 
 def is_plain(conv: nn.Module, kernel: int) -> bool:

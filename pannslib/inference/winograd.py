@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pannslib import files
 from pannslib.inference import graphs, winograd_code
 from pannslib.inference.graphs import Graph
-from pannslib.inference.rearranging import TwoBands, bands_seen, is_plain, replace
+from pannslib.inference.rearranging import TwoBands, bands_seen, convolutions, is_plain, replace
 from pannslib.inference.threads import in_parallel
 from pannslib.inference.winograd_code import KERNEL, LANES, PAIR, POOLED, TILES, Ending
 from pannslib.models.base import PannsModel
@@ -184,7 +184,7 @@ class Convolution(Products):
         weight = (left @ weight.double() @ right.T).permute(2, 3, 0, 1)  # (row, column, output, input)
         inputs = weight.shape[3]
         weight = weight.flatten(0, 1).unflatten(1, (-1, PAIR)).transpose(2, 3).float()
-        super().__init__(conv, weight, bf16 and places == (2, 2) and inputs % (2 * LANES) == 0)
+        super().__init__(conv, weight, bf16 and places in winograd_code.PLACES_BF16 and inputs % (2 * LANES) == 0)
         self.places, self.points, self.dilation = places, len(weight), conv.dilation[0]
         self.missing, self.linear = inputs - conv.in_channels, linear
 
@@ -346,11 +346,6 @@ class Residual(nn.Module):
         for layer in before:
             x = layer(x)
         return last(x, residual=shortcut)
-
-
-def convolutions(block: ConvBlock | ResidualBlock) -> list[nn.Module]:
-    """Those of a block, in their order."""
-    return [getattr(block, f"conv{index + 1}") for index in range(block.depth)]
 
 
 def compiled(conv: nn.Conv2d, bf16: bool, bands: int) -> Compiled:

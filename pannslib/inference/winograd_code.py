@@ -40,6 +40,7 @@ PAIR = 2 * LANES  # output channels that a product computes together: for `TILES
 # (rows, columns) that a tile gives; one column: of a convolution along rows alone, whose dilation is the columns; one
 # pixel: of a convolution of 1 x 1, which is a product of matrices and nothing else
 PLACES = ((4, 4), (2, 2), (4, 1), (1, 1))
+PLACES_BF16 = ((2, 2),)  # of those, that are computed in bf16 too
 
 FLOAT, INDEX, ARRAY = ir.FloatType(), ir.IntType(64), ir.FloatType().as_pointer()
 VECTOR, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES)
@@ -120,14 +121,14 @@ FIRST, MAXIMA = ("picture results weights bias", "width row_length channels"), (
 def _signatures(bf16: bool) -> dict[str, tuple[str, str]]:
     """Functions: their arrays, and their numbers after ``first`` and ``count``."""
     functions = {
-        **{inputs_name(places, bf16): INPUTS for places in (((2, 2),) if bf16 else PLACES)},
+        **{inputs_name(places, bf16): INPUTS for places in (PLACES_BF16 if bf16 else PLACES)},
         "products" + "_bf16" * bf16: PRODUCTS,
     }
     for ending in ENDINGS:
         more = " residual" * ending.residual
         if not bf16:
             functions[ending.function] = OUTPUTS[0] + more, OUTPUTS[1]
-        if not bf16 or ending.places == (2, 2):
+        if not bf16 or ending.places in PLACES_BF16:
             functions[ending.convolution(bf16)] = CONVOLUTION[0] + more, CONVOLUTION[1]
     if not bf16:
         functions |= {f"first{_by(kernel)}": FIRST for kernel in FIRST_KERNELS} | {"maxima": MAXIMA}
@@ -437,15 +438,8 @@ def _write_convolution(module: ir.Module, ending: Ending, bf16: bool) -> None:
         size = to.height, to.width, to.channels
         call(
             inputs_name(ending.places, bf16),
-            picture,
-            to.tiles,
-            to.zeros,
-            zero,
-            tiles,
-            start,
-            to.columns,
-            *size,
-            to.tiles_stride,
+            *(picture, to.tiles, to.zeros),
+            *(zero, tiles, start, to.columns, *size, to.tiles_stride),
         )
         groups = build.sdiv(build.add(tiles, INDEX(TILES - 1)), INDEX(TILES))
         call(
@@ -517,10 +511,10 @@ def _module(bf16: bool) -> ir.Module:
         _write_outputs(module, ending)
     for each in (False, True) if bf16 else (False,):
         _write_products(module, each)
-        for places in ((2, 2),) if each else PLACES:
+        for places in PLACES_BF16 if each else PLACES:
             _write_inputs(module, places, each)
         for ending in ENDINGS:
-            if not each or ending.places == (2, 2):
+            if not each or ending.places in PLACES_BF16:
                 _write_convolution(module, ending, each)
     return module
 
